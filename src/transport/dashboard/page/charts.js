@@ -1,349 +1,248 @@
-// Time charts in SVG, drawn by hand: closed buckets only, a hatched band where there is nothing to know, one cursor
-// for all charts of a group. Shapes are one path per series, so an update sets a handful of attributes.
+// Time charts in SVG, drawn by hand: closed buckets only, a hatched band where there is nothing to know, one cursor for
+// all charts. Each series is one path, so that an update sets a handful of attributes.
 
-import { attr, el, set, svg } from "./dom.js";
-import { UNKNOWN, axis, clock, hour } from "./format.js";
+import { $, attr, el, set, show, svg } from "./dom.js";
+import { UNKNOWN, asAxis, asClock, asHour } from "./format.js";
+import { Table } from "./table.js";
 
 const HEIGHT = 190;
-const PLOT = { left: 46, right: 10, top: 10, bottom: 24 };
+const [LEFT, RIGHT, TOP, BOTTOM] = [46, 10, 10, HEIGHT - 24];
+const TICK_SECONDS = [10, 15, 30, 60, 120, 300, 600, 900, 1800];
+
+const isKnown = (value) => value !== null && value !== undefined;
 
 // 1, 2, 2.5, 5 and their tens: the smallest scale of at most four steps that holds the value.
 function linear(max) {
-  if (!(max > 0)) return { max: 1, ticks: [0] };
+  if (!(max > 0)) return { ticks: [0], share: () => 0 };
   const power = 10 ** Math.floor(Math.log10(max / 4));
-  const step = [1, 2, 2.5, 5, 10].map((factor) => factor * power).find((size) => size * 4 >= max * 0.999);
-  const ticks = [];
-  for (let at = 0; at < max + step * 0.999; at += step) ticks.push(Number(at.toPrecision(12)));
-  return { max: ticks.at(-1), ticks };
+  const step = [1, 2, 2.5, 5, 10].find((factor) => factor * power * 4 >= max * 0.999) * power;
+  const steps = Math.ceil(max / step - 0.001);
+  return {
+    ticks: Array.from({ length: steps + 1 }, (_, index) => Number((index * step).toPrecision(9))),
+    share: (value) => value / (steps * step),
+  };
 }
 
-function logarithmic(low, max) {
-  const from = Math.floor(Math.log10(low));
-  const to = Math.max(Math.ceil(Math.log10(max)), from + 1);
-  const ticks = Array.from({ length: to - from + 1 }, (_, index) => 10 ** (from + index));
-  return { from, max: 10 ** to, ticks };
+function logarithmic(min, max) {
+  const low = Math.floor(Math.log10(min));
+  const high = Math.max(Math.ceil(Math.log10(max)), low + 1);
+  return {
+    ticks: Array.from({ length: high - low + 1 }, (_, index) => 10 ** (low + index)),
+    share: (value) => (value > 0 ? (Math.log10(value) - low) / (high - low) : 0),
+  };
 }
 
-const TIME_STEPS = [5, 10, 15, 30, 60, 120, 300, 600, 900, 1800];
-
-const known = (value) => value !== null && value !== undefined;
-
-// A line with gaps where the value is unknown; a single point between two gaps is a dot (round caps draw it).
+// A line with gaps where the value is unknown; a single point between two gaps is a dot, drawn by its round caps.
 function linePath(values, x, y, stepped) {
   let path = "";
-  let pen = false;
   values.forEach((value, index) => {
-    if (!known(value)) {
-      pen = false;
-      return;
-    }
-    const top = y(value).toFixed(1);
-    if (stepped) path += `${pen ? "L" : "M"}${x(index).toFixed(1)} ${top}H${x(index + 1).toFixed(1)}`;
-    else path += `${pen ? "L" : "M"}${x(index + 0.5).toFixed(1)} ${top}${pen ? "" : "h.01"}`;
-    pen = true;
+    if (!isKnown(value)) return;
+    const begins = !isKnown(values[index - 1]);
+    path += `${begins ? "M" : "L"}${x(index + (stepped ? 0 : 0.5)).toFixed(1)} ${y(value).toFixed(1)}`;
+    if (stepped) path += `H${x(index + 1).toFixed(1)}`;
+    else if (begins) path += "h.01";
   });
   return path;
 }
 
+// Charts that share a cursor: the index of a bucket, or null.
+export const group = { charts: [], index: null };
+
+function moveCursor(index) {
+  if (index === group.index) return;
+  group.index = index;
+  for (const chart of group.charts) chart.point();
+}
+
 export class Chart {
-  // series: [{label, name (of its colours), dash, value(point)}], bars are stacked in this order from the bottom.
-  constructor(figure, { title, kind = "lines", series, format, total, toggle, drag, group }) {
-    Object.assign(this, { figure, title, kind, series, format, total, drag, group });
-    this.points = [];
-    this.legend = el("ul", { class: "legend" });
-    this.values = series.map(({ label, name, dash }) => {
-      const value = el("b");
-      const swatch = kind === "bars"
-        ? svg("rect", { class: `fill-${name}`, width: 10, height: 10, y: 1, rx: 2 })
-        : svg("path", { class: `line line-${name}`, d: "M1 6H21", "stroke-dasharray": dash });
-      const width = kind === "bars" ? 10 : 22;
-      this.legend.append(el("li", {}, svg("svg", { width, height: 12, "aria-hidden": "true" }, swatch), label, value));
-      return value;
-    });
-    this.when = el("span", { class: "when" });
+  points = [];
+
+  // kind: "bars" (stacked in the order of the series), "lines", "steps"; series: [[label, colour, value(point), dash]];
+  // drag(from, to): hears of an interval that was drawn on the chart.
+  constructor(figure, { title, kind = "lines", series, format, log, drag }) {
+    Object.assign(this, { title, kind, format, drag });
+    this.bars = kind === "bars";
+    const look = (name, dash) => ({ class: this.bars ? `fill-${name}` : `line line-${name}`, "stroke-dasharray": dash });
+    this.series = series.map(([label, name, value, dash]) => ({
+      label,
+      value: (point) => (point?.covered > 0 ? value(point) : null),
+      path: svg("path", look(name, dash)),
+      dot: svg("circle", { class: `dot line-${name}`, r: 3.5, visibility: "hidden" }),
+      text: el("b"),
+      swatch: svg("svg", { width: this.bars ? 10 : 22, height: 12, "aria-hidden": true },
+        svg("path", { ...look(name, dash), d: this.bars ? "M0 1h10v10H0z" : "M1 6h20" })),
+    }));
+    this.when = el("span", { class: "dim" });
     this.caption = el("figcaption", { class: "sr" });
-    this.spoken = el("span", { class: "sr", "aria-live": "polite" });
-    this.hatch = `hatch-${figure.id}`;
-    this.band = svg("g");
+    this.band = svg("path", { fill: "url(#hatch)" });
     this.grid = svg("g", { class: "grid" });
-    this.paths = series.map(({ name, dash }) =>
-      kind === "bars"
-        ? svg("path", { class: `fill-${name}` })
-        : svg("path", { class: `line line-${name}`, "stroke-dasharray": dash }),
-    );
-    this.mark = svg("g", { class: "mark" });
-    this.select = svg("rect", { class: "select", y: PLOT.top, height: HEIGHT - PLOT.top - PLOT.bottom, visibility: "hidden" });
-    this.line = svg("path", { class: "cursor" });
-    this.dots = kind === "bars" ? [] : series.map(({ name }) => svg("circle", { class: `dot line-${name}`, r: 3.5 }));
-    this.note = svg("text", { class: "note", y: HEIGHT / 2 - 6 });
-    this.svg = svg("svg", { height: HEIGHT, "aria-hidden": "true" },
-      svg("defs", {}, svg("pattern", { id: this.hatch, width: 6, height: 6, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" },
-        svg("path", { class: "hatch", d: "M0 0V6" }))),
-      this.band, this.grid, this.select, ...this.paths, this.mark, this.line, ...this.dots, this.note);
+    this.chosen = svg("path", { class: "select" });
+    this.cursor = svg("path", { class: "cursor" });
+    this.note = svg("text", { class: "note", y: HEIGHT / 2 - 8 });
+    this.svg = svg("svg", { height: HEIGHT, "aria-hidden": true }, this.band, this.grid, this.chosen,
+      ...this.series.map(({ path }) => path), this.cursor, ...this.series.map(({ dot }) => dot), this.note);
     this.plot = el("div", { class: "plot", tabindex: 0, role: "img", "aria-label": title }, this.svg);
-    this.table = el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": `${title}, as a table`, hidden: true });
-    const asTable = el("button", { class: "quiet", "aria-pressed": "false", title: "Show as table" }, "Table");
-    asTable.addEventListener("click", () => {
-      this.tabular = !this.tabular;
-      asTable.setAttribute("aria-pressed", this.tabular);
-      this.plot.hidden = this.tabular;
-      this.table.hidden = !this.tabular;
-      this.draw();
-    });
-    const tools = el("div", { class: "tools" }, this.when, asTable);
-    if (toggle) {
-      const log = el("button", { class: "quiet", "aria-pressed": "false", title: "Logarithmic scale" }, "Log");
-      log.addEventListener("click", () => {
-        this.log = !this.log;
-        log.setAttribute("aria-pressed", this.log);
+    const table = el("table");
+    this.scroll = el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": `${title}, as a table` }, table);
+    this.table = new Table(table, { caption: title, key: (point) => point.t });
+    this.table.shape("", [
+      { label: "Time", value: (point) => asClock(point.t * 1000) },
+      ...this.series.map(({ label, value }) => ({ label, class: "num", value, format })),
+    ]);
+    show(this.scroll, false);
+    const toggle = (name, label) => {
+      const onclick = ({ target }) => {
+        this[name] = !this[name];
+        attr(target, "aria-pressed", this[name]);
         this.draw();
-      });
-      asTable.before(log);
-    }
-    figure.append(el("div", { class: "head" }, el("h2", {}, title), tools), this.legend, this.plot, this.table, this.caption, this.spoken);
+      };
+      return el("button", { class: "quiet", "aria-pressed": false, "aria-label": `${title}: ${label}`, onclick }, name === "log" ? "Log" : "Table");
+    };
+    figure.replaceChildren(
+      el("div", { class: "head" }, el("h2", {}, title),
+        el("div", { class: "tools" }, this.when, log ? toggle("log", "logarithmic scale") : null, toggle("tabular", "show as table"))),
+      el("ul", { class: "legend" }, ...this.series.map(({ label, swatch, text }) => el("li", {}, swatch, label, text))),
+      this.plot, this.scroll, this.caption,
+    );
     this.listen();
     group.charts.push(this);
-    new ResizeObserver(([entry]) => {
-      const width = Math.round(entry.contentRect.width);
-      if (width === this.width || width === 0) return;
-      this.width = width;
+    new ResizeObserver(([{ contentRect }]) => {
+      this.width = Math.round(contentRect.width);
       this.draw();
     }).observe(this.plot);
   }
 
-  // `frame`: {from, to, step, started} in unix seconds; `started` is when the server's life began.
-  update(points, frame, note = "") {
-    const size = Math.round((frame.to - frame.from) / frame.step);
-    this.points = Array(size).fill(null);
-    for (const point of points) {
-      const index = Math.round((point.t - frame.from) / frame.step);
-      if (index >= 0 && index < size) this.points[index] = point;
-    }
+  // `frame`: {from, to, step, started, word} in unix seconds; `started` is when the server's life began.
+  update(points, frame, note) {
+    const at = new Map(points.map((point) => [point.t, point]));
+    this.points = Array.from({ length: (frame.to - frame.from) / frame.step }, (_, index) => at.get(frame.from + index * frame.step));
     this.frame = frame;
-    this.text = note;
+    set(this.note, note);
     this.draw();
   }
 
-  x(index) {
-    return PLOT.left + (index * (this.width - PLOT.left - PLOT.right)) / this.points.length;
-  }
+  x = (index) => LEFT + (index * (this.width - LEFT - RIGHT)) / this.points.length;
+  y = (value) => BOTTOM - Math.max(0, this.scale.share(value)) * (BOTTOM - TOP);
 
   draw() {
+    show(this.plot, !this.tabular);
+    show(this.scroll, this.tabular);
     if (!this.frame || !this.width) return;
-    if (this.tabular) return this.tabulate();
-    const { width } = this;
-    const bottom = HEIGHT - PLOT.bottom;
-    const covered = this.points.map((point) => point && point.covered > 0);
-    const columns = this.series.map(({ value }) => this.points.map((point, index) => (covered[index] ? value(point) : null)));
-    const x = (index) => this.x(index);
-    attr(this.svg, "width", width);
-
-    const heights = this.kind === "bars"
-      ? this.points.map((_, index) => columns.reduce((sum, column) => sum + (column[index] ?? 0), 0))
-      : columns.flat().filter(known);
-    const max = Math.max(0, ...heights);
+    if (this.tabular) return this.table.update(this.points.filter((point) => point?.covered > 0).reverse());
+    const { x, y, points, width } = this;
+    const columns = this.series.map(({ value }) => points.map(value));
+    const heights = this.bars ? points.map((_, index) => columns.reduce((sum, column) => sum + column[index], 0)) : columns.flat().filter(isKnown);
     const positive = this.log ? heights.filter((value) => value > 0) : [];
-    const scale = positive.length ? logarithmic(Math.min(...positive), max) : linear(max);
-    const share = positive.length
-      ? (value) => (value > 0 ? (Math.log10(value) - scale.from) / (Math.log10(scale.max) - scale.from) : 0)
-      : (value) => value / scale.max;
-    const y = (value) => bottom - Math.max(0, share(value)) * (bottom - PLOT.top);
-    this.y = y;
-    this.columns = columns;
+    const max = Math.max(...heights, 0);
+    this.scale = positive.length ? logarithmic(Math.min(...positive), max) : linear(max);
+    attr(this.svg, "width", width);
+    attr(this.note, "x", (width + LEFT - RIGHT) / 2);
 
-    if (this.kind === "bars") {
-      const below = this.points.map(() => 0);
-      const gap = Math.min(2, (x(1) - x(0)) * 0.2);
-      columns.forEach((column, series) => {
-        let path = "";
-        column.forEach((value, index) => {
-          if (!(value > 0)) return;
-          const low = y(below[index]);
-          below[index] += value;
-          // A single error among thousands must still be seen.
-          const top = Math.min(y(below[index]), low - 1);
-          path += `M${(x(index) + gap / 2).toFixed(1)} ${low.toFixed(1)}V${top.toFixed(1)}H${(x(index + 1) - gap / 2).toFixed(1)}V${low.toFixed(1)}Z`;
-        });
-        attr(this.paths[series], "d", path);
-      });
-    } else {
-      columns.forEach((column, series) => attr(this.paths[series], "d", linePath(column, x, y, this.kind === "steps")));
-    }
-
-    this.drawAxes(scale, y, bottom);
-    this.drawGaps(covered, bottom);
-    set(this.note, this.text);
-    attr(this.note, "x", (width + PLOT.left - PLOT.right) / 2);
-    this.point(this.group.index);
+    const below = points.map(() => 0);
+    const gap = Math.min(1, (x(1) - x(0)) / 10);
+    columns.forEach((column, index) => attr(this.series[index].path, "d", this.bars
+      ? column.map((value, at) => {
+        if (!value) return "";
+        const low = y(below[at]);
+        below[at] += value;
+        // A single error among thousands must still be seen.
+        return `M${(x(at) + gap).toFixed(1)} ${low.toFixed(1)}V${Math.min(y(below[at]), low - 1).toFixed(1)}H${(x(at + 1) - gap).toFixed(1)}V${low.toFixed(1)}`;
+      }).join("")
+      : linePath(column, x, y, this.kind === "steps")));
+    // Idle is a zero; not running is not a zero. The band says which.
+    attr(this.band, "d", points.map((point, at) => (point?.covered > 0 ? "" : `M${x(at)} ${TOP}H${x(at + 1)}V${BOTTOM}H${x(at)}`)).join(""));
+    this.axes();
+    this.point();
   }
 
-  drawAxes(scale, y, bottom) {
-    const { from, to, step } = this.frame;
-    const { width } = this;
-    const label = axis(this.format);
-    const lines = scale.ticks.map((tick) => `M${PLOT.left} ${Math.round(y(tick)) + 0.5}H${width - PLOT.right}`).join("");
-    const most = Math.max(2, Math.floor((width - PLOT.left) / 90));
-    const every = TIME_STEPS.find((size) => (to - from) / size <= most) ?? 1800;
-    const name = every < 60 ? clock : hour;
-    // Ticks stand on round local times; zones are off by whole quarters of an hour, which every step divides or exceeds.
-    const ticks = [];
-    for (let at = Math.ceil(from / every) * every; at <= to; at += every) ticks.push(at);
-    const key = `${lines}|${width}|${from}|${scale.ticks}`;
-    if (key === this.axesKey) return;
-    this.axesKey = key;
-    this.grid.replaceChildren(
-      svg("path", { d: lines }),
-      ...scale.ticks.map((tick) => svg("text", { x: PLOT.left - 8, y: Math.round(y(tick)) + 4, "text-anchor": "end" }, label(tick))),
-      ...ticks.map((at) => {
-        const left = this.x((at - from) / step);
-        const anchor = left > width - 30 ? "end" : "middle";
-        return svg("text", { x: left.toFixed(1), y: bottom + 17, "text-anchor": anchor }, name(at * 1000));
-      }),
-    );
-  }
-
-  // Idle is a zero; not running is not a zero. The band says which.
-  drawGaps(covered, bottom) {
-    const bands = [];
-    for (let from = 0; from < covered.length; from += 1) {
-      if (covered[from]) continue;
-      let to = from;
-      while (to < covered.length && !covered[to]) to += 1;
-      bands.push([from, to]);
-      from = to;
+  axes() {
+    const { x, y, width, frame: { from, to, step, started, word } } = this;
+    const label = asAxis(this.format);
+    const every = TICK_SECONDS.find((size) => (to - from) / size <= Math.max(2, (width - LEFT) / 90));
+    const text = (left, top, anchor, words) => svg("text", { x: left, y: top, "text-anchor": anchor }, words);
+    const across = this.scale.ticks.flatMap((tick) => [
+      svg("path", { d: `M${LEFT} ${y(tick)}H${width - RIGHT}` }), text(LEFT - 8, y(tick) + 4, "end", label(tick)),
+    ]);
+    const along = [];
+    for (let at = Math.ceil(from / every) * every; at <= to; at += every) {
+      const left = x((at - from) / step);
+      along.push(text(left, BOTTOM + 17, left > width - 36 ? "end" : "middle", (every < 60 ? asClock : asHour)(at * 1000)));
     }
-    const { from, step, started } = this.frame;
-    const key = `${bands}|${this.width}|${started}|${from}`;
-    if (key === this.gapKey) return;
-    this.gapKey = key;
-    this.band.replaceChildren(...bands.map(([left, right]) =>
-      svg("rect", { x: this.x(left), width: this.x(right) - this.x(left), y: PLOT.top, height: bottom - PLOT.top, fill: `url(#${this.hatch})` })));
-    const at = this.x((started - from) / step);
-    const visible = started > from && at < this.width - PLOT.right;
-    this.mark.replaceChildren(...(visible ? [
-      svg("path", { d: `M${at.toFixed(1)} ${PLOT.top}V${bottom}` }),
-      svg("text", { x: at + (at > this.width - 60 ? -5 : 5), y: PLOT.top + 9, "text-anchor": at > this.width - 60 ? "end" : "start" },
-        this.frame.restarted ? "restart" : "start"),
-    ] : []));
+    if (started > from && started < to) {
+      const left = x((started - from) / step);
+      along.push(svg("path", { class: "mark", d: `M${left} ${TOP}V${BOTTOM}` }), text(left - 6, TOP + 10, left < 110 ? "start" : "end", word));
+    }
+    this.grid.replaceChildren(...across, ...along);
   }
 
   // Shows the values at the cursor; without one, of the latest closed bucket.
-  point(index) {
-    if (!this.columns) return;
+  point() {
+    if (!this.scale || this.tabular) return;
+    const { index } = group;
     const at = index ?? this.points.length - 1;
-    const point = this.points[at];
-    const shown = index !== null && index < this.points.length;
-    const centre = this.x(at + 0.5).toFixed(1);
-    attr(this.line, "d", shown ? `M${centre} ${PLOT.top}V${HEIGHT - PLOT.bottom}` : "");
-    this.columns.forEach((column, series) => {
-      const value = column[at];
-      set(this.values[series], known(value) ? this.format(value) : UNKNOWN);
-      const dot = this.dots[series];
-      if (!dot) return;
-      attr(dot, "visibility", shown && known(value) ? "visible" : "hidden");
-      if (shown && known(value)) {
-        attr(dot, "cx", centre);
-        attr(dot, "cy", this.y(value).toFixed(1));
-      }
-    });
-    const time = clock((this.frame.from + at * this.frame.step) * 1000);
-    set(this.when, shown ? time : "");
-    const values = this.series.map(({ label }, series) => `${label} ${this.values[series].textContent}`).join(", ");
-    this.sentence = `${this.title} at ${time}: ${point && point.covered > 0 ? values : "no data"}`;
-    if (!shown) set(this.caption, this.sentence);
-  }
-
-  tabulate() {
-    const rows = this.points.map((point, index) => [index, point]).filter(([, point]) => point && point.covered > 0).reverse();
-    this.table.replaceChildren(el("table", {},
-      el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Time"), ...this.series.map(({ label }) => el("th", { scope: "col", class: "num" }, label)))),
-      el("tbody", {}, ...rows.map(([index, point]) => el("tr", {},
-        el("th", { scope: "row" }, clock((this.frame.from + index * this.frame.step) * 1000)),
-        ...this.series.map(({ value }) => {
-          const number = value(point);
-          return el("td", { class: "num" }, known(number) ? this.format(number) : UNKNOWN);
-        }))))));
+    const left = this.x(at + 0.5);
+    attr(this.cursor, "d", index === null ? "" : `M${left} ${TOP}V${BOTTOM}`);
+    for (const { value, dot, text } of this.series) {
+      const number = value(this.points[at]);
+      set(text, isKnown(number) ? this.format(number) : UNKNOWN);
+      const dotted = index !== null && isKnown(number) && !this.bars;
+      attr(dot, "visibility", dotted ? "visible" : "hidden");
+      if (dotted) attr(dot, "cx", left);
+      if (dotted) attr(dot, "cy", this.y(number));
+    }
+    const time = asClock((this.frame.from + at * this.frame.step) * 1000);
+    set(this.when, index === null ? "" : time);
+    this.sentence = `${this.title} at ${time}: ${this.series.map(({ label, text }) => `${label} ${text.textContent}`).join(", ")}`;
+    if (index === null) set(this.caption, this.sentence);
   }
 
   listen() {
     const { plot } = this;
-    const indexAt = (event) => {
-      const inside = event.clientX - plot.getBoundingClientRect().left - PLOT.left;
-      const index = Math.floor((inside / (this.width - PLOT.left - PLOT.right)) * this.points.length);
-      return Math.min(this.points.length - 1, Math.max(0, index));
-    };
     let begin = null;
-    plot.addEventListener("pointerdown", (event) => {
-      if (!this.drag || event.pointerType !== "mouse" || event.button !== 0 || !this.frame) return;
-      begin = indexAt(event);
+    const bucket = ({ clientX }) => {
+      const share = (clientX - plot.getBoundingClientRect().left - LEFT) / (this.width - LEFT - RIGHT);
+      return Math.max(0, Math.min(this.points.length - 1, Math.floor(share * this.points.length)));
+    };
+    const choose = (a, b, done) => {
+      const [low, high] = [Math.min(a, b), Math.max(a, b) + 1];
+      attr(this.chosen, "d", done || a === b ? "" : `M${this.x(low)} ${TOP}H${this.x(high)}V${BOTTOM}H${this.x(low)}`);
+      const { from, step } = this.frame;
+      if (done) this.drag(from + low * step, from + high * step);
+    };
+    plot.onpointerdown = (event) => {
+      if (!this.drag || event.pointerType !== "mouse" || event.button) return;
+      begin = bucket(event);
       plot.setPointerCapture(event.pointerId);
-    });
-    plot.addEventListener("pointermove", (event) => {
+    };
+    plot.onpointermove = (event) => {
       if (!this.frame) return;
-      const index = indexAt(event);
-      this.group.move(index);
-      if (begin === null) return;
-      const [low, high] = [Math.min(begin, index), Math.max(begin, index) + 1];
-      attr(this.select, "x", this.x(low));
-      attr(this.select, "width", this.x(high) - this.x(low));
-      attr(this.select, "visibility", index === begin ? "hidden" : "visible");
-    });
-    plot.addEventListener("pointerup", (event) => {
-      if (begin === null) return;
-      const end = indexAt(event);
-      attr(this.select, "visibility", "hidden");
-      if (end !== begin) this.choose(Math.min(begin, end), Math.max(begin, end) + 1);
+      moveCursor(bucket(event));
+      if (begin !== null) choose(begin, group.index);
+    };
+    plot.onpointerup = (event) => {
+      if (begin !== null && bucket(event) !== begin) choose(begin, bucket(event), true);
       begin = null;
-    });
-    plot.addEventListener("pointerleave", () => this.group.move(null));
-    plot.addEventListener("blur", () => this.group.move(null));
-    plot.addEventListener("keydown", (event) => {
-      if (!this.frame) return;
+    };
+    plot.onpointerleave = plot.onblur = () => moveCursor(null);
+    plot.onkeydown = (event) => {
       const last = this.points.length - 1;
-      const now = this.group.index ?? last;
+      const now = group.index ?? last;
       const to = { ArrowLeft: now - 1, ArrowRight: now + 1, Home: 0, End: last }[event.key];
-      if (to !== undefined) this.group.move(Math.min(last, Math.max(0, to)));
-      else if (event.key === "Enter" && this.drag && event.shiftKey) this.choose(now, now + 1);
-      else if (event.key === "Enter") set(this.spoken, this.sentence);
+      if (to !== undefined) moveCursor(Math.max(0, Math.min(last, to)));
+      else if (event.key === "Enter" && event.shiftKey && this.drag) choose(now, now, true);
+      else if (event.key === "Enter") set($("announce"), this.sentence);
       else return;
       event.preventDefault();
-      event.stopPropagation();
-    });
-  }
-
-  choose(low, high) {
-    const { from, step } = this.frame;
-    this.drag(from + low * step, from + high * step);
+    };
   }
 }
 
-// Charts that share a cursor.
-export class Group {
-  charts = [];
-  index = null;
-
-  move(index) {
-    if (index === this.index) return;
-    this.index = index;
-    for (const chart of this.charts) if (chart.frame) chart.point(index);
-  }
-}
-
-// A tile's little curve: `values` may hold nulls, the area under the curve is filled faintly.
+// A tile's little curve, in a box of 100 by 32: each stretch of known values is a line over a faint area.
 export function spark(node, values) {
-  const max = Math.max(...values.map((value) => value ?? 0));
-  const height = (value) => (max > 0 ? 30 - (value / max) * 27 : 30);
-  const x = (index) => (index * 100) / Math.max(1, values.length - 1);
-  const line = values.some(known) ? linePath(values, (index) => x(index - 0.5), height) : "";
-  const area = line.split(/(?=M)/).filter(Boolean).map((part) => {
-    const numbers = part.match(/-?\d*\.?\d+/g);
-    return `${part}V32H${numbers[0]}Z`;
-  }).join("");
-  if (!node.line) {
-    node.area = svg("path", { class: "area" });
-    node.line = svg("path", { class: "line" });
-    node.append(node.area, node.line);
-  }
-  attr(node.line, "d", line);
-  attr(node.area, "d", area);
+  const max = Math.max(...values, 1e-9);
+  const x = (index) => ((index - 0.5) * 100) / (values.length - 1);
+  const line = linePath(values, x, (value) => 31 - (value / max) * 28);
+  const area = line.replace(/M([\d.-]+)[^M]*/g, (part, from) => `${part}V32H${from}`).replace(/h\.01/g, "");
+  node.replaceChildren(svg("path", { class: "area", d: area }), svg("path", { class: "line", d: line }));
 }
+

@@ -1,37 +1,35 @@
 // What the table shows, as a file: RFC 4180 without a byte order mark, times in UTC.
 
-const COLUMNS = [
+const FILE_COLUMNS = [
   "timestamp", "id", "method", "endpoint", "status_code", "success", "aborted", "latency_ms", "ttfb_ms", "provider_id",
   "model_id", "user_id", "tenant_id", "input_tokens", "output_tokens", "cached_tokens", "estimated_cost",
   "request_bytes", "response_bytes", "error_message",
 ];
 
+export const iso = (ms) => new Date(ms).toISOString();
+
 // A text that a spreadsheet would take for a formula gets a quote in front; numbers are left alone.
 function cell(value) {
-  if (value === null || value === undefined) return "";
-  let text = String(value);
-  if (typeof value === "string" && /^[=+\-@\t\r]/.test(text)) text = `'${text}`;
+  const text = typeof value === "string" ? value.replace(/^[=+\-@\t\r]/, "'$&") : String(value ?? "");
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
-export function csv(rows) {
-  const line = (row) =>
-    COLUMNS.map((name) => cell(name === "timestamp" ? new Date(row.timestamp_ms).toISOString() : row[name])).join(",");
-  return [COLUMNS.join(","), ...rows.map(line), ""].join("\r\n");
-}
+export const toCsv = (rows) =>
+  [FILE_COLUMNS, ...rows.map((row) => FILE_COLUMNS.map((name) => (name === "timestamp" ? iso(row.timestamp_ms) : row[name])))]
+    .map((line) => `${line.map(cell).join()}\r\n`)
+    .join("");
 
-export const json = (rows) => `${JSON.stringify(rows, null, 2)}\n`;
+export const toJson = (value) => `${JSON.stringify(value, null, 2)}\n`;
 
-export function download(name, type, text) {
-  const url = URL.createObjectURL(new Blob([text], { type }));
+export function download(extension, type, text) {
   const link = document.createElement("a");
-  link.href = url;
-  link.download = name;
+  link.href = URL.createObjectURL(new Blob([text], { type }));
+  link.download = `requests-${iso(Date.now()).slice(0, 19).replaceAll(":", "-")}.${extension}`;
   link.click();
-  setTimeout(() => URL.revokeObjectURL(url), 10_000);
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
 }
 
-export async function copy(text) {
+export async function copyText(text) {
   try {
     await navigator.clipboard.writeText(text);
   } catch {

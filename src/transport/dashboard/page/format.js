@@ -3,40 +3,33 @@
 
 export const UNKNOWN = "–";
 
-const known = (value) => typeof value === "number" && Number.isFinite(value);
-const formats = new Map();
+const known = (format) => (value, ...rest) => (Number.isFinite(value) ? format(value, ...rest) : UNKNOWN);
 
-// `Intl` formatters are dear to make and cheap to use.
-function digits(value, least, most = least) {
-  const key = least * 10 + most;
-  let format = formats.get(key);
-  if (!format) {
-    format = new Intl.NumberFormat("en-US", { minimumFractionDigits: least, maximumFractionDigits: most });
-    formats.set(key, format);
-  }
-  return format.format(value);
-}
+// Three significant digits of a value below 999.5: the number of decimals follows from the rounded value.
+const three = (value) => value.toFixed(value < 9.995 ? 2 : value < 99.95 ? 1 : 0);
 
-// Three significant digits of a value below 999.5; rounding happens before the number of decimals is chosen.
-function three(value) {
-  if (value < 9.995) return value.toFixed(2);
-  if (value < 99.95) return value.toFixed(1);
-  return value.toFixed(0);
-}
-
-function promote(value, base, units, separator) {
+function promote(value, base, units) {
   let unit = 0;
   while (value >= 999.5 && unit < units.length - 1) {
     value /= base;
     unit += 1;
   }
-  return three(value) + separator + units[unit];
+  return three(value) + units[unit];
 }
 
-const pad = (value) => String(value).padStart(2, "0");
+// `Intl` formatters are dear to make and cheap to use.
+const grouped = {};
+const digits = (value, least, most) =>
+  (grouped[`${least} ${most}`] ??= new Intl.NumberFormat("en-US", {
+    minimumFractionDigits: least,
+    maximumFractionDigits: most,
+  })).format(value);
 
-export function duration(ms) {
-  if (!known(ms)) return UNKNOWN;
+const THOUSANDS = ["k", "M", "B", "T"];
+const pad = (value) => String(value).padStart(2, "0");
+const pair = (big, bigUnit, small, smallUnit) => `${Math.floor(big)}${bigUnit} ${pad(Math.floor(small))}${smallUnit}`;
+
+export const asDuration = known((ms) => {
   if (ms === 0) return "0 ms";
   if (ms < 0.0005) return "<1 µs";
   if (ms < 0.9995) return `${Math.round(ms * 1000)} µs`;
@@ -44,105 +37,71 @@ export function duration(ms) {
   if (ms < 999.5) return `${Math.round(ms)} ms`;
   if (ms < 59_950) return `${three(ms / 1000)} s`;
   const seconds = Math.round(ms / 1000);
-  if (seconds < 3600) return `${Math.floor(seconds / 60)}m ${pad(seconds % 60)}s`;
-  const minutes = Math.round(seconds / 60);
-  if (minutes < 2880) return `${Math.floor(minutes / 60)}h ${pad(minutes % 60)}m`;
-  return `${Math.floor(minutes / 1440)}d ${Math.floor((minutes % 1440) / 60)}h`;
-}
+  if (seconds < 3600) return pair(seconds / 60, "m", seconds % 60, "s");
+  if (seconds < 172_800) return pair(seconds / 3600, "h", (seconds / 60) % 60, "m");
+  return pair(seconds / 86_400, "d", (seconds / 3600) % 24, "h");
+});
 
-export function percent(rate) {
-  if (!known(rate)) return UNKNOWN;
-  if (rate === 0) return "0%";
-  if (rate === 1) return "100%";
+export const asPercent = known((rate) => {
+  if (rate === 0 || rate === 1) return `${rate * 100}%`;
   if (rate < 0.0001) return "<0.01%";
-  if (rate < 0.009995) return `${(rate * 100).toFixed(2)}%`;
   if (rate > 0.999) return ">99.9%";
-  return `${(rate * 100).toFixed(1)}%`;
-}
+  return `${(rate * 100).toFixed(rate < 0.009995 ? 2 : 1)}%`;
+});
 
-export const count = (value) => (known(value) ? digits(Math.round(value), 0) : UNKNOWN);
+export const asCount = known((value) => digits(Math.round(value), 0, 0));
 
-export function short(value) {
-  if (!known(value)) return UNKNOWN;
-  return value < 9999.5 ? digits(Math.round(value), 0) : promote(value / 1000, 1000, ["k", "M", "B", "T"], "");
-}
+export const asShort = known((value) => (value < 9999.5 ? asCount(value) : promote(value / 1000, 1000, THOUSANDS)));
 
-export function rate(value) {
-  if (!known(value)) return UNKNOWN;
+// A quarter is 0.3 here, as on paper: `toFixed` alone would round the binary fraction.
+export const asRate = known((value) => {
   if (value === 0) return "0";
   if (value < 0.05) return "<0.1";
-  // A quarter is 0.3 here, as on paper: `toFixed` alone would round the binary fraction.
-  if (value < 9.95) return (Math.round(value * 10 + 1e-9) / 10).toFixed(1);
-  return short(value);
-}
+  return value < 9.95 ? (Math.round(value * 10 + 1e-9) / 10).toFixed(1) : asShort(value);
+});
 
-const symbols = new Map([["USD", "$"]]);
+let dollar = "$";
 
-function symbol(currency) {
-  if (!symbols.has(currency)) {
-    let text = `${currency} `;
-    try {
-      const parts = new Intl.NumberFormat("en-US", { style: "currency", currency }).formatToParts(0);
-      text = parts.find((part) => part.type === "currency").value;
-      if (/\w$/.test(text)) text += " ";
-    } catch {
-      // Not an ISO code: the host's own word stands before the number.
-    }
-    symbols.set(currency, text);
+export function setCurrency(currency) {
+  try {
+    const format = new Intl.NumberFormat("en-US", { style: "currency", currency, currencyDisplay: "narrowSymbol" });
+    dollar = format.formatToParts(0).find((part) => part.type === "currency").value;
+  } catch {
+    // Not an ISO code: the host's own word.
+    dollar = `${currency} `;
   }
-  return symbols.get(currency);
 }
 
-export function money(value, currency = "USD") {
-  if (!known(value)) return UNKNOWN;
-  const sign = symbol(currency);
-  if (value > 0 && value < 0.01) return `<${sign}0.01`;
-  if (value < 9999.995) return sign + digits(value, 2);
-  return sign + promote(value / 1000, 1000, ["k", "M", "B", "T"], "");
-}
+export const asMoney = known((value) => {
+  if (value > 0 && value < 0.01) return `<${dollar}0.01`;
+  return dollar + (value < 9999.995 ? digits(value, 2, 2) : promote(value / 1000, 1000, THOUSANDS));
+});
 
-export function price(value, currency = "USD") {
-  if (!known(value)) return UNKNOWN;
-  const sign = symbol(currency);
-  if (value > 0 && value < 0.0000005) return `<${sign}0.000001`;
-  return sign + digits(value, 2, value < 0.001 ? 6 : 4);
-}
+// The price of one request.
+export const asPrice = known((value) =>
+  value > 0 && value < 0.0000005 ? `<${dollar}0.000001` : dollar + digits(value, 2, value < 0.001 ? 6 : 4));
 
-export function bytes(value) {
-  if (!known(value)) return UNKNOWN;
-  if (value < 999.5) return `${Math.round(value)} B`;
-  return promote(value / 1024, 1024, ["KiB", "MiB", "GiB", "TiB"], " ");
-}
+export const asBytes = known((value) =>
+  value < 999.5 ? `${Math.round(value)} B` : promote(value / 1024, 1024, [" KiB", " MiB", " GiB", " TiB"]));
 
-export function speed(tokensPerSecond) {
-  if (!known(tokensPerSecond)) return UNKNOWN;
-  return tokensPerSecond < 99.95
-    ? `${tokensPerSecond.toPrecision(3)} tok/s`
-    : `${short(tokensPerSecond)} tok/s`;
-}
+export const asSpeed = known((value) => `${value < 99.95 ? value.toPrecision(3) : asShort(value)} tok/s`);
 
-export function age(seconds) {
-  if (!known(seconds)) return UNKNOWN;
+export const asAge = known((seconds) => {
   if (seconds < 1.5) return "now";
-  if (seconds < 59.5) return `${Math.round(seconds)}s ago`;
-  if (seconds < 3570) return `${Math.round(seconds / 60)}m ago`;
-  if (seconds < 172_800) return `${Math.round(seconds / 3600)}h ago`;
-  return `${Math.round(seconds / 86_400)}d ago`;
-}
+  const [size, unit] = seconds < 59.5 ? [1, "s"] : seconds < 3570 ? [60, "m"] : seconds < 172_800 ? [3600, "h"] : [86_400, "d"];
+  return `${Math.round(seconds / size)}${unit} ago`;
+});
 
 // A range in words: "5 min", "1 h".
-export const span = (seconds) => (seconds < 3600 ? `${Math.round(seconds / 60)} min` : `${Math.round(seconds / 3600)} h`);
+export const asSpan = (seconds) => (seconds < 3600 ? `${seconds / 60} min` : `${seconds / 3600} h`);
 
-const clocks = {
-  seconds: new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" }),
-  minutes: new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" }),
+const clock = (options) => {
+  const format = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", ...options });
+  return known((ms) => format.format(ms));
 };
-
-export const clock = (ms) => (known(ms) ? clocks.seconds.format(ms) : UNKNOWN);
-export const hour = (ms) => (known(ms) ? clocks.minutes.format(ms) : UNKNOWN);
-export const iso = (ms) => (known(ms) ? new Date(ms).toISOString() : "");
+export const asClock = clock({ second: "2-digit" });
+export const asHour = clock({});
 
 // Axis labels are not tile numbers: 0 is "0", and zeros at the end say nothing.
-export function axis(format) {
-  return (value) => (value === 0 ? "0" : format(value).replace(/(\.\d*?)0+(?=\D|$)/, "$1").replace(/\.(?=\D|$)/, ""));
-}
+export const asAxis = (format) => (value) =>
+  value === 0 ? "0" : format(value).replace(/(\.\d*?)0+(?=\D|$)/, "$1").replace(/\.(?=\D|$)/, "");

@@ -4,39 +4,35 @@ import { Stream } from "./stream.js";
 
 const ANSWER_MS = 3000;
 
-export function link(options, receive) {
-  let port = null;
-  let own = null;
-  let started;
-
-  const fallBack = () => {
+export function openLink(options, receive) {
+  let port;
+  let own;
+  let start;
+  const alone = () => {
     if (own) return;
-    port?.close();
-    port = null;
+    port?.postMessage({ leave: true });
     own = new Stream(options, receive);
-    if (started) own.start(started.since);
+    if (start) own.start(start.since);
   };
-
   try {
-    const worker = new SharedWorker(new URL("./worker.js", import.meta.url), { type: "module", name: "realtime" });
-    const silence = setTimeout(fallBack, ANSWER_MS);
-    worker.onerror = fallBack;
+    // The page's own script, which serves tabs when it finds itself without a document.
+    const worker = new SharedWorker(document.querySelector("script").src, { type: "module" });
+    const silence = setTimeout(alone, ANSWER_MS);
+    worker.onerror = alone;
     port = worker.port;
     port.onmessage = ({ data }) => {
       clearTimeout(silence);
-      receive(data);
+      if (!own) receive(data);
     };
     port.postMessage({ join: options });
   } catch {
-    fallBack();
+    alone();
   }
-
   return {
-    shared: () => own === null,
     start(since) {
-      started = { since };
+      start = { since };
       if (own) own.start(since);
-      else port.postMessage({ start: since });
+      else port.postMessage(start);
     },
     retry: () => (own ? own.retry() : port.postMessage({ retry: true })),
     visible: (visible) => port?.postMessage({ visible }),

@@ -1,26 +1,24 @@
 // One EventSource with its own reconnecting: jittered back-off, a watchdog for connections that died without a word,
-// resume by position. It runs in the SharedWorker, or in the page where there is none, and speaks in plain messages:
-//   {state: "connecting" | "live" | "retrying" | "denied" | "misplaced", retryAt, …}
+// resume by position. It runs in the SharedWorker, or in the page where there is none, and posts plain messages:
+//   {state: "connecting" | "live" | "retrying" | "denied", …}
 //   {events: [[type, id, json], …]}
 
-import { request } from "./api.js";
+import { ask } from "./api.js";
 
 const EVENTS = [
-  "connection_established", "stats", "requests", "providers", "provider_status", "alert", "gap", "drain", "busy",
-  "heartbeat", "server_error",
+  "connection_established", "stats", "requests", "providers", "provider_status", "alert", "gap", "drain", "busy", "heartbeat",
 ];
 const FLUSH_MS = 200;
-const BACKOFF_MS = [500, 1000, 2000, 4000, 8000, 15_000];
+const LONGEST_WAIT_MS = 15_000;
 
 export class Stream {
+  attempt = 0;
+  batch = [];
+  flushed = 0;
+  status = { state: "connecting" };
+
   constructor({ url, api, token }, post) {
-    this.url = url;
-    this.api = api;
-    this.token = token;
-    this.post = post;
-    this.attempt = 0;
-    this.batch = [];
-    this.status = { state: "connecting" };
+    Object.assign(this, { url, api, token, post });
   }
 
   // `since` is a position to continue from; without it the stream begins now. Opening an open stream changes nothing.
@@ -31,9 +29,12 @@ export class Stream {
   }
 
   stop() {
-    this.drop();
     clearTimeout(this.timer);
+    clearTimeout(this.watchdog);
     this.timer = null;
+    this.source?.close();
+    this.source = null;
+    this.flush();
   }
 
   retry() {
@@ -44,92 +45,80 @@ export class Stream {
 
   async open() {
     this.timer = null;
-    this.opening = true;
+    this.hint = 0;
+    this.heartbeat = 15_000;
     const url = new URL(this.url);
     if (this.position) url.searchParams.set("since", this.position);
-    try {
+    if (this.token) {
       // An EventSource sends no headers: the token buys a ticket that is good for one opening.
-      if (this.token) {
-        const { ticket } = await request(`${this.api}/ticket`, { token: this.token, method: "POST" });
-        url.searchParams.set("ticket", ticket);
+      this.opening = true;
+      try {
+        url.searchParams.set("ticket", (await ask(`${this.api}/ticket`, this.token, "POST")).ticket);
+      } catch (refusal) {
+        return this.refused(refusal);
+      } finally {
+        this.opening = false;
       }
-    } catch (error) {
-      this.opening = false;
-      this.refused(error);
-      return;
     }
-    this.opening = false;
-    this.hint = null;
-    this.heartbeat = 15_000;
     const source = new EventSource(url);
     this.source = source;
-    for (const type of EVENTS) {
-      source.addEventListener(type, (event) => this.source === source && this.take(type, event));
-    }
+    for (const type of EVENTS) source.addEventListener(type, (event) => this.source === source && this.take(type, event));
     source.onerror = () => this.source === source && this.failed();
-    this.alive();
+    this.watch();
   }
 
-  take(type, event) {
-    this.alive();
-    if (event.lastEventId) this.position = event.lastEventId;
+  take(type, { data, lastEventId }) {
+    this.watch();
+    if (lastEventId) this.position = lastEventId;
     if (type === "connection_established") {
       this.attempt = 0;
-      this.heartbeat = JSON.parse(event.data).heartbeat_ms || this.heartbeat;
+      this.heartbeat = JSON.parse(data).heartbeat_ms;
       this.tell({ state: "live" });
-    } else if (type === "busy" || type === "drain") {
-      this.hint = JSON.parse(event.data).retry_ms;
-      if (type === "busy") this.failed();
     }
-    this.batch.push([type, event.lastEventId, event.data]);
+    if (type === "busy" || type === "drain") this.hint = JSON.parse(data).retry_ms;
+    this.batch.push([type, lastEventId, data]);
     // The first event after quiet goes on at once; what follows it shortly goes together.
-    this.flushing ??= setTimeout(() => this.flush(), Math.max(0, (this.flushed ?? 0) + FLUSH_MS - Date.now()));
+    this.flushing ??= setTimeout(() => this.flush(), Math.max(0, this.flushed + FLUSH_MS - Date.now()));
+    if (type === "busy") this.failed();
   }
 
   flush() {
+    clearTimeout(this.flushing);
     this.flushing = null;
     this.flushed = Date.now();
     if (this.batch.length) this.post({ events: this.batch.splice(0) });
   }
 
   // Two missed heartbeats and a bit: the other side is gone, even if no one told the socket.
-  alive() {
+  watch() {
     clearTimeout(this.watchdog);
     this.watchdog = setTimeout(() => this.failed(), this.heartbeat * 2 + 5000);
   }
 
-  drop() {
-    clearTimeout(this.watchdog);
-    this.source?.close();
-    this.source = null;
-    this.flush();
-  }
-
   async failed() {
-    const wasLive = this.status.state === "live";
-    this.drop();
-    if (wasLive) return this.later();
-    // An EventSource does not say why it was refused; a read of the same access does.
-    try {
-      await request(`${this.api}/info`, { token: this.token });
-      this.later();
-    } catch (error) {
-      this.refused(error);
+    const { state } = this.status;
+    this.stop();
+    // An EventSource does not say why it was refused; a read with the same access does.
+    if (state !== "live") {
+      try {
+        await ask(`${this.api}/info`, this.token);
+      } catch (refusal) {
+        return this.refused(refusal);
+      }
     }
+    this.later();
   }
 
-  refused(error) {
-    if (error.kind !== "denied") return this.later(error.after);
-    const { status, reason, bearer, message } = error;
-    this.tell({ state: "denied", status, reason, bearer, message });
+  refused(refusal) {
+    if (refusal.kind === "denied") this.tell({ state: "denied", refusal });
+    else this.later(refusal.after);
   }
 
   later(after = this.hint) {
     if (this.timer || this.source || this.opening) return;
-    const step = BACKOFF_MS[Math.min(this.attempt, BACKOFF_MS.length - 1)];
-    this.attempt += 1;
-    // Full jitter around the step, so that a thousand pages do not come back in the same instant.
-    const wait = after > 0 ? after : step * (0.5 + Math.random());
+    const step = Math.min(LONGEST_WAIT_MS, 500 * 2 ** this.attempt++);
+    // Jitter around the step, so that a thousand pages do not come back in the same instant.
+    const wait = after || step * (0.5 + Math.random());
     this.timer = setTimeout(() => this.open(), wait);
     this.tell({ state: "retrying", retryAt: Date.now() + wait });
   }
