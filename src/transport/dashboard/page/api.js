@@ -22,7 +22,6 @@ export async function ask(url, token, method = "GET") {
     status,
     type: type.split(";")[0],
     message: body?.error,
-    reason: headers.get("x-realtime-denied") ?? body?.code,
     bearer: /bearer/i.test(headers.get("www-authenticate")),
     after: headers.get("retry-after") * 1000,
   };

@@ -223,7 +223,8 @@ function connect() {
 }
 
 function receive({ state, events = [], ...rest }) {
-  if (state) change({ state, ...rest });
+  // "connecting" is no news, and must not hide why a viewer was refused.
+  if (state && state !== "connecting") change({ state, ...rest });
   const rows = [];
   for (const [type, id, text] of events) {
     const data = JSON.parse(text);
@@ -248,6 +249,7 @@ function drawFeedSoon(rows) {
 const HANDLERS = {
   connection_established({ resume }, id) {
     meet(id);
+    loadHub();
     // What was missed is not in the stream any more: read everything anew.
     if (resume.verdict !== "full" && started) load();
   },
@@ -259,10 +261,6 @@ const HANDLERS = {
   },
   providers({ providers: list }) {
     providers = new Map(list.map((provider) => [provider.id, provider]));
-    draw("numbers");
-  },
-  provider_status(data) {
-    providers.set(data.provider_id, { ...providers.get(data.provider_id), ...data });
     draw("numbers");
   },
   alert(data) {
@@ -309,25 +307,18 @@ function beat() {
   set($("note"), `Server restarted ${asAge((now() - restartedAt) / 1000)}. All counters began again.`);
 }
 
-const FIXES = {
-  "not-loopback": "# look through a tunnel\nssh -L 8080:127.0.0.1:8080 the-host\n# or let viewers sign in\nRealtimeConfig::new(Access::bearer(viewer_token))",
-};
-
-// Refused: says what to do, instead of trying for ever.
+// Refused: says what to do (the server's own sentence names the setting), instead of trying for ever.
 function gate(refusal) {
   show($("gate"), refusal);
   show($("content"), !refusal);
   show($("footer"), !refusal);
   if (!refusal) return;
-  const { status, bearer, message, reason = "" } = refusal;
+  const { status, bearer, message } = refusal;
   const login = status === 401 && (bearer || token);
-  const fix = FIXES[reason.replaceAll("_", "-")];
   set($("gate-title"), login ? "Sign in" : "You are not allowed to view this dashboard");
   set($("gate-text"), login
-    ? token ? "This token was not accepted. It may have been changed, or have run out." : "Whoever runs this service has an access token for viewers."
+    ? token ? "This token was not accepted." : "Whoever runs this service has an access token for viewers."
     : message || `The server answered ${status}.`);
-  show($("gate-fix"), fix);
-  set($("gate-fix"), fix ?? "");
   show($("login"), login);
   show($("again"), !login);
   if (login) $("token").focus();
@@ -400,10 +391,6 @@ export function startPage() {
     load();
   };
   addEventListener("online", retry);
-  addEventListener("hashchange", () => {
-    readAddress();
-    choose({ ...chosen });
-  });
   document.addEventListener("visibilitychange", () => {
     link.visible(!document.hidden);
     if (!document.hidden && started && !paused) load();

@@ -2,20 +2,20 @@
 // all charts. Each series is one path, so that an update sets a handful of attributes.
 
 import { $, attr, el, set, show, svg } from "./dom.js";
-import { UNKNOWN, asAxis, asClock, asHour } from "./format.js";
+import { UNKNOWN, asAxis, asBytes, asClock, asHour } from "./format.js";
 import { Table } from "./table.js";
 
 const HEIGHT = 190;
-const [LEFT, RIGHT, TOP, BOTTOM] = [46, 10, 10, HEIGHT - 24];
+const [LEFT, RIGHT, TOP, BOTTOM] = [52, 10, 10, HEIGHT - 24];
 const TICK_SECONDS = [10, 15, 30, 60, 120, 300, 600, 900, 1800];
 
 const isKnown = (value) => value !== null && value !== undefined;
 
-// 1, 2, 2.5, 5 and their tens: the smallest scale of at most four steps that holds the value.
-function linear(max) {
+// 1, 2, 2.5, 5 and their tens, or powers of two for bytes: the smallest scale of at most four steps that holds the value.
+function linear(max, binary) {
   if (!(max > 0)) return { ticks: [0], share: () => 0 };
   const power = 10 ** Math.floor(Math.log10(max / 4));
-  const step = [1, 2, 2.5, 5, 10].find((factor) => factor * power * 4 >= max * 0.999) * power;
+  const step = binary ? 2 ** Math.ceil(Math.log2(max / 4)) : [1, 2, 2.5, 5, 10].find((factor) => factor * power * 4 >= max * 0.999) * power;
   const steps = Math.ceil(max / step - 0.001);
   return {
     ticks: Array.from({ length: steps + 1 }, (_, index) => Number((index * step).toPrecision(9))),
@@ -56,6 +56,7 @@ function moveCursor(index) {
 
 export class Chart {
   points = [];
+  modes = {};
 
   // kind: "bars" (stacked in the order of the series), "lines", "steps"; series: [[label, colour, value(point), dash]];
   // drag(from, to): hears of an interval that was drawn on the chart.
@@ -67,7 +68,7 @@ export class Chart {
       label,
       value: (point) => (point?.covered > 0 ? value(point) : null),
       path: svg("path", look(name, dash)),
-      dot: svg("circle", { class: `dot line-${name}`, r: 3.5, visibility: "hidden" }),
+      dot: svg("path", { class: `line line-${name} dot` }),
       text: el("b"),
       swatch: svg("svg", { width: this.bars ? 10 : 22, height: 12, "aria-hidden": true },
         svg("path", { ...look(name, dash), d: this.bars ? "M0 1h10v10H0z" : "M1 6h20" })),
@@ -90,17 +91,17 @@ export class Chart {
       ...this.series.map(({ label, value }) => ({ label, class: "num", value, format })),
     ]);
     show(this.scroll, false);
-    const toggle = (name, label) => {
+    const toggle = (name) => {
       const onclick = ({ target }) => {
-        this[name] = !this[name];
-        attr(target, "aria-pressed", this[name]);
+        this.modes[name] = !this.modes[name];
+        attr(target, "aria-pressed", this.modes[name]);
         this.draw();
       };
-      return el("button", { class: "quiet", "aria-pressed": false, "aria-label": `${title}: ${label}`, onclick }, name === "log" ? "Log" : "Table");
+      return el("button", { class: "quiet", "aria-pressed": false, onclick }, name);
     };
     figure.replaceChildren(
       el("div", { class: "head" }, el("h2", {}, title),
-        el("div", { class: "tools" }, this.when, log ? toggle("log", "logarithmic scale") : null, toggle("tabular", "show as table"))),
+        el("div", { class: "tools" }, this.when, log ? toggle("Log") : null, toggle("Table"))),
       el("ul", { class: "legend" }, ...this.series.map(({ label, swatch, text }) => el("li", {}, swatch, label, text))),
       this.plot, this.scroll, this.caption,
     );
@@ -125,16 +126,16 @@ export class Chart {
   y = (value) => BOTTOM - Math.max(0, this.scale.share(value)) * (BOTTOM - TOP);
 
   draw() {
-    show(this.plot, !this.tabular);
-    show(this.scroll, this.tabular);
+    show(this.plot, !this.modes.Table);
+    show(this.scroll, this.modes.Table);
     if (!this.frame || !this.width) return;
-    if (this.tabular) return this.table.update(this.points.filter((point) => point?.covered > 0).reverse());
+    if (this.modes.Table) return this.table.update(this.points.filter((point) => point?.covered > 0).reverse());
     const { x, y, points, width } = this;
     const columns = this.series.map(({ value }) => points.map(value));
     const heights = this.bars ? points.map((_, index) => columns.reduce((sum, column) => sum + column[index], 0)) : columns.flat().filter(isKnown);
-    const positive = this.log ? heights.filter((value) => value > 0) : [];
+    const positive = this.modes.Log ? heights.filter((value) => value > 0) : [];
     const max = Math.max(...heights, 0);
-    this.scale = positive.length ? logarithmic(Math.min(...positive), max) : linear(max);
+    this.scale = positive.length ? logarithmic(Math.min(...positive), max) : linear(max, this.format === asBytes);
     attr(this.svg, "width", width);
     attr(this.note, "x", (width + LEFT - RIGHT) / 2);
 
@@ -177,7 +178,7 @@ export class Chart {
 
   // Shows the values at the cursor; without one, of the latest closed bucket.
   point() {
-    if (!this.scale || this.tabular) return;
+    if (!this.scale || this.modes.Table) return;
     const { index } = group;
     const at = index ?? this.points.length - 1;
     const left = this.x(at + 0.5);
@@ -185,15 +186,11 @@ export class Chart {
     for (const { value, dot, text } of this.series) {
       const number = value(this.points[at]);
       set(text, isKnown(number) ? this.format(number) : UNKNOWN);
-      const dotted = index !== null && isKnown(number) && !this.bars;
-      attr(dot, "visibility", dotted ? "visible" : "hidden");
-      if (dotted) attr(dot, "cx", left);
-      if (dotted) attr(dot, "cy", this.y(number));
+      attr(dot, "d", index !== null && isKnown(number) && !this.bars ? `M${left} ${this.y(number)}h.01` : "");
     }
     const time = asClock((this.frame.from + at * this.frame.step) * 1000);
     set(this.when, index === null ? "" : time);
-    this.sentence = `${this.title} at ${time}: ${this.series.map(({ label, text }) => `${label} ${text.textContent}`).join(", ")}`;
-    if (index === null) set(this.caption, this.sentence);
+    set(this.caption, `${this.title} at ${time}: ${this.series.map(({ label, text }) => `${label} ${text.textContent}`).join(", ")}`);
   }
 
   listen() {
@@ -230,7 +227,7 @@ export class Chart {
       const to = { ArrowLeft: now - 1, ArrowRight: now + 1, Home: 0, End: last }[event.key];
       if (to !== undefined) moveCursor(Math.max(0, Math.min(last, to)));
       else if (event.key === "Enter" && event.shiftKey && this.drag) choose(now, now, true);
-      else if (event.key === "Enter") set($("announce"), this.sentence);
+      else if (event.key === "Enter") set($("announce"), this.caption.textContent);
       else return;
       event.preventDefault();
     };
@@ -241,7 +238,8 @@ export class Chart {
 export function spark(node, values) {
   const max = Math.max(...values, 1e-9);
   const x = (index) => ((index - 0.5) * 100) / (values.length - 1);
-  const line = linePath(values, x, (value) => 31 - (value / max) * 28);
+  const line = max > 1e-9 && linePath(values, x, (value) => 31 - (value / max) * 28);
+  if (!line) return node.replaceChildren();
   const area = line.replace(/M([\d.-]+)[^M]*/g, (part, from) => `${part}V32H${from}`).replace(/h\.01/g, "");
   node.replaceChildren(svg("path", { class: "area", d: area }), svg("path", { class: "line", d: line }));
 }

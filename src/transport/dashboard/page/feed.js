@@ -15,7 +15,13 @@ const tokensText = ({ input_tokens: input, output_tokens: output }) => (input ==
 const modelText = (row) => [row.provider_id, row.model_id].filter(Boolean).join(" · ") || UNKNOWN;
 
 const COLUMNS = {
-  time: { label: "Time", class: "c-time", value: (row) => asClock(row.timestamp_ms) },
+  time: {
+    label: "Time", class: "c-time",
+    fill(cell, row) {
+      set(cell, asClock(row.timestamp_ms));
+      cell.title = iso(row.timestamp_ms);
+    },
+  },
   request: {
     label: "Request", class: "c-request",
     make: (cell) => cell.append(el("small"), el("span")),
@@ -46,11 +52,6 @@ const NEEDS = { model: "providers", user: "users", tokens: "tokens", cost: "cost
 export class RequestList extends Table {
   constructor(node, caption, names) {
     super(node, { caption, key: rowKey, detail, mark: (row) => statusClass(row), names: names.split(" ") });
-    // The full time is asked for rarely: it is put where the pointer is.
-    node.onpointerover = ({ target }) => {
-      const { row, firstChild } = target.closest("tr") ?? {};
-      if (row) attr(firstChild, "title", `${iso(row.timestamp_ms)} (shown in ${Intl.DateTimeFormat().resolvedOptions().timeZone})`);
-    };
   }
 
   // Columns depend on what the host's records carry.
@@ -76,8 +77,9 @@ function detail(row) {
     Model: row.model_id,
     User: row.user_id,
     Tenant: row.tenant_id,
-    Tokens: input === null && output === null ? null : `${asCount(input)} in, ${asCount(output)} out${cached ? `, ${asPercent(cached / input)} cached` : ""}`,
-    Speed: output > 1 && seconds > 0 ? asSpeed(output / seconds) : null,
+    "Tokens in → out": tokensText(row),
+    "Cached tokens": cached ? `${asCount(cached)} (${asPercent(cached / input)})` : "",
+    Speed: output > 1 && seconds > 0 ? asSpeed(output / seconds) : "",
     Cost: row.estimated_cost === null && output ? "no price for this model" : asPrice(row.estimated_cost),
     ...row.labels,
   };

@@ -38,8 +38,7 @@ export const asDuration = known((ms) => {
   if (ms < 59_950) return `${three(ms / 1000)} s`;
   const seconds = Math.round(ms / 1000);
   if (seconds < 3600) return pair(seconds / 60, "m", seconds % 60, "s");
-  if (seconds < 172_800) return pair(seconds / 3600, "h", (seconds / 60) % 60, "m");
-  return pair(seconds / 86_400, "d", (seconds / 3600) % 24, "h");
+  return pair(seconds / 3600, "h", (seconds / 60) % 60, "m");
 });
 
 export const asPercent = known((rate) => {
@@ -88,7 +87,7 @@ export const asSpeed = known((value) => `${value < 99.95 ? value.toPrecision(3) 
 
 export const asAge = known((seconds) => {
   if (seconds < 1.5) return "now";
-  const [size, unit] = seconds < 59.5 ? [1, "s"] : seconds < 3570 ? [60, "m"] : seconds < 172_800 ? [3600, "h"] : [86_400, "d"];
+  const [size, unit] = seconds < 59.5 ? [1, "s"] : seconds < 3570 ? [60, "m"] : [3600, "h"];
   return `${Math.round(seconds / size)}${unit} ago`;
 });
 

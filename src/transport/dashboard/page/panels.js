@@ -6,7 +6,8 @@ import { UNKNOWN, asBytes, asClock, asCount, asDuration, asMoney, asPercent, asR
 import { Table } from "./table.js";
 
 const perSecond = (read) => (point) => read(point) / point.covered;
-const joined = (...parts) => parts.filter(Boolean).join(" · ");
+// A number stays with its unit: lines break between the parts only.
+const joined = (...parts) => parts.filter(Boolean).map((part) => part.replaceAll(" ", "\u00a0")).join(" · ");
 
 // Six tiles. Hosts that never saw a token or a cost get sizes and client errors in the last two places.
 export function drawTiles(m, points, range) {
@@ -18,10 +19,10 @@ export function drawTiles(m, points, range) {
   const few = latency.count < 20;
   const ofTotal = (text) => (n ? text : "");
   const tiles = [
-    ["Throughput", `${asRate(m.requests_per_second)} req/s`, `${asCount(n)} in ${span}${ofTotal(` · avg ${asRate(n / m.covered_seconds)}/s`)}`,
+    ["Throughput", `${asRate(m.requests_per_second)} req/s`, joined(`${asCount(n)} in ${span}`, n && `avg ${asRate(n / m.covered_seconds)}/s`),
       perSecond((point) => point.requests)],
     ["Server errors", asPercent(errorRate),
-      ofTotal(`${asCount(m.server_errors)} × 5xx · ${asCount(m.client_errors)} × 4xx · ${asCount(m.aborted_requests)} aborted`),
+      ofTotal(joined(`${asCount(m.server_errors)} × 5xx`, `${asCount(m.client_errors)} × 4xx`, `${asCount(m.aborted_requests)} aborted`)),
       (point) => point.s5, errorRate >= 0.05 && "alarm"],
     ["Latency p95", asDuration(latency.p95_ms), ofTotal(joined(`p50 ${asDuration(latency.p50_ms)}`, `p99 ${asDuration(latency.p99_ms)}`, few && `n=${latency.count}`)),
       (point) => point.p95_ms, few && "few"],
@@ -163,13 +164,10 @@ export function drawBreakdown({ rows, totals }, field, { tokens, cost }, pick, a
 
 export function drawAlerts(list) {
   show($("alerts"), list.length);
-  const plain = (value) => (typeof value === "number" ? Number(value.toPrecision(4)) : value);
-  $("alerts").replaceChildren(...list.slice(-3).reverse().map((alert) => {
-    const critical = alert.severity === "critical";
-    return el("p", { class: `alert ${critical ? "critical" : ""}` }, el("b", {}, critical ? "■ Critical" : "▲ Warning"),
-      `${alert.rule_name} – ${String(alert.condition).replaceAll("_", " ")} ${plain(alert.current_value)}, threshold ${plain(alert.threshold)}`,
-      el("span", { class: "dim" }, `since ${asClock(typeof alert.since === "number" ? alert.since * 1000 : Date.parse(alert.since))}`));
-  }), list.length > 3 ? `${list.length - 3} more` : "");
+  $("alerts").replaceChildren(...list.slice(-3).reverse().map(({ severity, rule_name: rule, current_value: now, threshold, since }) =>
+    el("p", { class: `alert ${severity}` }, el("b", {}, severity === "critical" ? "■ Critical" : "▲ Warning"),
+      `${rule}: now ${now}, threshold ${threshold}`, el("span", { class: "dim" }, `since ${asClock(since * 1000)}`))),
+    list.length > 3 ? `${list.length - 3} more` : "");
 }
 
 // Every loss is told here, with the name of the setting that would have prevented it.

@@ -6,7 +6,7 @@
 import { ask } from "./api.js";
 
 const EVENTS = [
-  "connection_established", "stats", "requests", "providers", "provider_status", "alert", "gap", "drain", "busy", "heartbeat",
+  "connection_established", "stats", "requests", "providers", "alert", "gap", "drain", "busy", "heartbeat",
 ];
 const FLUSH_MS = 200;
 const LONGEST_WAIT_MS = 15_000;

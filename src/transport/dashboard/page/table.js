@@ -101,7 +101,7 @@ export class Table {
     const line = this.lines.get(key);
     if (again || !line) return;
     attr(line.button, "aria-expanded", true);
-    this.open = { key, button: line.button, line: el("tr", { class: "detail" }, el("td", { colspan: this.columns.length }, this.detail(row))) };
+    this.open = { key, button: line.button, line: el("tr", { class: "detail" }, el("td", { colspan: this.heads.filter((head) => head.offsetParent).length }, this.detail(row))) };
     line.after(this.open.line);
   }
 

@@ -3,7 +3,6 @@
 
 import { Stream } from "./stream.js";
 
-const IDLE_MS = 60_000;
 const shared = new Map();
 
 function join(port, options) {
@@ -21,25 +20,6 @@ function join(port, options) {
   return entry;
 }
 
-// A hidden tab reads everything anew when it is looked at, so nobody needs the stream while all are hidden.
-function rest(entry) {
-  const { tabs, stream } = entry;
-  clearTimeout(entry.idle);
-  if ([...tabs.values()].includes(true)) {
-    if (!entry.asleep) return;
-    entry.asleep = false;
-    stream.position = null;
-    stream.retry();
-    return;
-  }
-  entry.idle = setTimeout(() => {
-    entry.asleep = true;
-    stream.stop();
-    stream.tell({ state: "connecting" });
-    if (tabs.size === 0) shared.delete(entry.key);
-  }, tabs.size && IDLE_MS);
-}
-
 export function startWorker() {
   self.onconnect = ({ ports: [port] }) => {
     let entry;
@@ -47,9 +27,14 @@ export function startWorker() {
       if (data.join) entry = join(port, data.join);
       if ("since" in data) entry.stream.start(data.since);
       if (data.retry) entry.stream.retry();
+      // A hidden tab reads everything anew when it is looked at: until then it only hears how the stream is.
       if ("visible" in data) entry.tabs.set(port, data.visible);
       if (data.leave) entry.tabs.delete(port);
-      rest(entry);
+      // A tab that was closed without a word leaves with its worker; this is for those that change their token.
+      if (entry.tabs.size === 0) {
+        entry.stream.stop();
+        shared.delete(entry.key);
+      }
     };
   };
 }
