@@ -5,7 +5,9 @@ mod clock;
 mod collector;
 mod error;
 mod hub;
+mod price;
 mod sync;
 
 pub use error::Error;
 pub use hub::{Filter, Level, LevelFilter};
+pub use price::{Price, PriceTable};
