@@ -6,6 +6,7 @@ mod collector;
 mod error;
 mod hub;
 mod sync;
+mod transport;
 
 pub use error::Error;
 pub use hub::{Filter, Level, LevelFilter};

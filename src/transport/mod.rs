@@ -1,0 +1,4 @@
+//! How events reach their readers.
+
+#[cfg(feature = "ws")]
+mod ws;
