@@ -33,11 +33,7 @@ pub(crate) fn encode_binary(payload: &[u8]) -> Bytes {
 ///
 /// [`Deflate::takes`]: super::extensions::Deflate::takes
 pub(crate) fn deflate_message(opcode: Opcode, payload: &[u8]) -> Option<Bytes> {
-    debug_assert!(!opcode.is_control(), "control frames are never deflated");
-    if payload.len() < LEAST_DEFLATED {
-        return None;
-    }
-    let deflated = deflate::deflate(payload)?;
+    let deflated = deflate_payload(opcode, payload)?;
     let mut out = BytesMut::with_capacity(MAX_HEAD + deflated.len());
     write(&mut out, FIN | RSV1 | opcode as u8, &deflated);
     Some(out.freeze())
@@ -70,9 +66,17 @@ pub(crate) fn encode_close(code: Option<CloseCode>, reason: &str) -> Bytes {
 }
 
 /// Appends a whole, plain frame: for those who join several.
-pub(crate) fn write_frame(out: &mut BytesMut, opcode: Opcode, payload: &[u8]) {
-    out.reserve(MAX_HEAD + payload.len());
+pub(crate) fn write_frame(out: &mut impl BufMut, opcode: Opcode, payload: &[u8]) {
     write(out, FIN | opcode as u8, payload);
+}
+
+/// Appends a message deflated where [`deflate_message`] would, plain where it would not: for readers that negotiated
+/// permessage-deflate without a limit on our window.
+pub(crate) fn write_deflated(out: &mut impl BufMut, opcode: Opcode, payload: &[u8]) {
+    match deflate_payload(opcode, payload) {
+        Some(deflated) => write(out, FIN | RSV1 | opcode as u8, &deflated),
+        None => write_frame(out, opcode, payload),
+    }
 }
 
 fn encode(opcode: Opcode, payload: &[u8]) -> Bytes {
@@ -81,7 +85,15 @@ fn encode(opcode: Opcode, payload: &[u8]) -> Bytes {
     out.freeze()
 }
 
-fn write(out: &mut BytesMut, first: u8, payload: &[u8]) {
+fn deflate_payload(opcode: Opcode, payload: &[u8]) -> Option<Vec<u8>> {
+    debug_assert!(!opcode.is_control(), "control frames are never deflated");
+    if payload.len() < LEAST_DEFLATED {
+        return None;
+    }
+    deflate::deflate(payload)
+}
+
+fn write(out: &mut impl BufMut, first: u8, payload: &[u8]) {
     out.put_u8(first);
     // Section 5.2: the length in as few bytes as it takes.
     match payload.len() {
@@ -144,6 +156,16 @@ mod tests {
             joined,
             [encode_text(b"one"), encode_binary(&[2; 200])].concat()
         );
+    }
+
+    #[test]
+    fn joined_messages_are_deflated_where_it_helps() {
+        let long = [b'a'; 1_000];
+        let mut joined = Vec::new();
+        write_deflated(&mut joined, Opcode::Text, b"short");
+        write_deflated(&mut joined, Opcode::Text, &long);
+        let deflated = deflate_message(Opcode::Text, &long).unwrap();
+        assert_eq!(joined, [encode_text(b"short"), deflated].concat());
     }
 
     #[test]
