@@ -12,7 +12,11 @@ use hyper::{
     client::conn::{http1, http2},
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::{net::TcpStream, task::JoinHandle};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    task::JoinHandle,
+};
 
 use super::{Answer, Stream, soon};
 
@@ -35,10 +39,24 @@ pub fn post(path: &str, body: impl Into<Bytes>) -> Request {
     request(Method::POST, path).map(|_| Body::from(body.into()))
 }
 
+/// Writes bytes as they are and reads until the server closes.
+pub async fn raw(address: SocketAddr, bytes: &[u8]) -> String {
+    let mut socket = TcpStream::connect(address).await.unwrap();
+    let mut answer = Vec::new();
+    let exchange = async {
+        // A server that has seen enough may close before all was written.
+        let _ = socket.write_all(bytes).await;
+        let _ = socket.read_to_end(&mut answer).await;
+    };
+    soon("the server to answer and close", exchange).await;
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
 pub struct Connection {
     sender: Sender,
     address: SocketAddr,
-    driver: JoinHandle<()>,
+    /// Only the first of those that share a connection has it.
+    driver: Option<JoinHandle<()>>,
 }
 
 enum Sender {
@@ -54,7 +72,7 @@ impl Connection {
         Self {
             sender: Sender::Http1(sender),
             address,
-            driver,
+            driver: Some(driver),
         }
     }
 
@@ -66,7 +84,19 @@ impl Connection {
         Self {
             sender: Sender::Http2(sender),
             address,
-            driver,
+            driver: Some(driver),
+        }
+    }
+
+    /// Another stream of the same HTTP/2 connection.
+    pub fn share(&self) -> Self {
+        let Sender::Http2(sender) = &self.sender else {
+            panic!("an HTTP/1.1 connection has one stream only");
+        };
+        Self {
+            sender: Sender::Http2(sender.clone()),
+            address: self.address,
+            driver: None,
         }
     }
 
@@ -144,7 +174,9 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.driver.abort();
+        if let Some(driver) = &self.driver {
+            driver.abort();
+        }
     }
 }
 

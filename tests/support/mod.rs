@@ -104,6 +104,11 @@ impl Host {
         self.connect().await.send(request).await
     }
 
+    /// Writes bytes as they are, for requests that no client would send, and reads until the server closes.
+    pub async fn raw(&self, bytes: impl AsRef<[u8]>) -> String {
+        client::raw(self.address, bytes.as_ref()).await
+    }
+
     pub async fn connect(&self) -> Connection {
         Connection::http1(self.address).await
     }
