@@ -96,7 +96,7 @@ fn output(command: &mut Command) -> String {
 #[test]
 #[ignore = "needs a Python with sseclient-py and requests"]
 fn python_prints_stats_and_heartbeats() {
-    let gateway = Gateway::start(&[], &[("REAL_TIME_HEARTBEAT_INTERVAL", "1s")]);
+    let gateway = Gateway::start(&[], &[("REALTIME_HEARTBEAT_INTERVAL", "1s")]);
     let printed = output(
         Command::new(format!("{TOOLS}/venv/bin/python"))
             .arg(format!("{SOURCES}/stats.py"))
@@ -271,13 +271,13 @@ fn the_gateway_explains_wrong_flags() {
         assert!(output.stdout.is_empty(), "{flags:?}");
     }
     let output = Command::new(gateway())
-        .env("REAL_TIME_HEARTBEAT_INTERVAL", "often")
+        .env("REALTIME_HEARTBEAT_INTERVAL", "often")
         .output()
         .unwrap();
     let message = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{message}");
     assert!(
-        message.contains("REAL_TIME_HEARTBEAT_INTERVAL"),
+        message.contains("REALTIME_HEARTBEAT_INTERVAL"),
         "{message}"
     );
 }

@@ -80,10 +80,14 @@ fn config(
         Some((viewer, None)) => Access::bearer(viewer),
         Some((viewer, Some(admin))) => Access::bearer(viewer).admin(admin),
     };
+    // Who may look is for the flags alone to say: a forgotten variable must not open what a flag has closed.
+    let vars = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .filter(|(name, _)| !name.starts_with("REALTIME_ACCESS") && !name.ends_with("_TOKEN"));
     let mut config = RealtimeConfig::new(access)
         .prices(provider::prices())
         .shutdown(shutdown)
-        .from_env()?;
+        .from_vars(vars)?;
     if let Some(max_clients) = flags.max_clients {
         config = config.max_clients(max_clients);
     }
