@@ -244,7 +244,7 @@ async fn around_the_finished_router_it_answers_everything() {
     let host = Host::serving(config(), |realtime, listener, shutdown| async move {
         // `axum::serve` wants axum's own body type back.
         let service = ServiceBuilder::new()
-            .layer(axum::middleware::ResponseAxumBodyLayer::new())
+            .layer(axum::middleware::ResponseAxumBodyLayer)
             .layer(realtime)
             .service(app().fallback(|| async { StatusCode::NOT_FOUND }));
         let service = axum::ServiceExt::<Request<Body>>::into_make_service(service);

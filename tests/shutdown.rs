@@ -2,12 +2,9 @@
 
 mod support;
 
-use std::net::SocketAddr;
-
 use axum::{Router, routing::get};
-use support::{Connection, Host, Stream, config, soon};
-use tokio::{net::TcpListener, runtime::Handle};
-use tokio_util::sync::CancellationToken;
+use support::{Host, Stream, config, soon};
+use tokio::runtime::Handle;
 use tower::ServiceExt;
 use tower_realtime::{Filter, RealtimeLayer};
 
@@ -66,6 +63,12 @@ async fn a_thousand_idle_streams_do_not_hold_up_a_graceful_shutdown() {
 #[cfg(feature = "axum")]
 #[tokio::test]
 async fn a_guarded_listener_serves_and_ends() {
+    use std::net::SocketAddr;
+
+    use support::Connection;
+    use tokio::net::TcpListener;
+    use tokio_util::sync::CancellationToken;
+
     let shutdown = CancellationToken::new();
     let realtime = RealtimeLayer::new(config().shutdown(shutdown.clone()));
     let rt = realtime.handle();
