@@ -94,6 +94,8 @@ struct Counters {
 
 struct State {
     channels: Vec<Channel>,
+    /// Numbers of channels that were given up, to be used again.
+    retired: Vec<ChannelId>,
     by_name: HashMap<String, ChannelId>,
     views: HashMap<ViewSpec, Arc<View>>,
     last_seq: u64,
@@ -187,6 +189,7 @@ impl Hub {
             clock,
             state: Mutex::new(State {
                 channels: Vec::new(),
+                retired: Vec::new(),
                 by_name: HashMap::new(),
                 views: HashMap::new(),
                 last_seq: 0,
@@ -248,7 +251,7 @@ impl Hub {
         if let Some(id) = state.by_name.get(name) {
             return Ok(*id);
         }
-        if state.channels.len() >= self.settings.max_channels {
+        if state.channels.len() - state.retired.len() >= self.settings.max_channels {
             return Err(Error::new(
                 Kind::Invalid,
                 format!(
@@ -265,7 +268,7 @@ impl Hub {
                 .unwrap_or(self.settings.replay_age)
                 .as_micros() as u64,
         };
-        let id = ChannelId(state.channels.len() as u32);
+        let id = state.retired.pop().unwrap_or(ChannelId(state.channels.len() as u32));
         let info = Arc::new(ChannelInfo {
             id,
             name: config.hidden_as.unwrap_or(name).to_owned(),
@@ -295,6 +298,22 @@ impl Hub {
         });
         state.by_name.insert(name.to_owned(), id);
         Ok(id)
+    }
+
+    /// Gives up a hidden channel that nobody reads, with what it holds; false when somebody does. Its number may
+    /// be used again.
+    pub(crate) fn retire(&self, id: ChannelId) -> bool {
+        let mut state = lock(&self.state);
+        let Some(channel) = state.channels.get_mut(id.0 as usize) else {
+            return true;
+        };
+        if channel.info.has_readers() || !channel.info.hidden {
+            return false;
+        }
+        channel.log = Log::State(StateLog::new(Bounds { events: 1, bytes: 0, age_us: 0 }));
+        state.by_name.retain(|_, named| *named != id);
+        state.retired.push(id);
+        true
     }
 
     pub(crate) fn channel_id(&self, name: &str) -> Option<ChannelId> {
@@ -630,7 +649,8 @@ impl Hub {
 
     pub(crate) fn stats(&self) -> HubStats {
         let state = lock(&self.state);
-        let channels = state.channels.iter().map(|channel| {
+        let public = state.channels.iter().filter(|channel| !channel.info.hidden);
+        let channels = public.map(|channel| {
             let (held, held_bytes, evicted) = match &channel.log {
                 Log::Stream(log) => (log.events(), log.bytes(), log.evicted_events()),
                 Log::State(log) => (log.len(), log.bytes(), 0),
