@@ -276,10 +276,7 @@ fn the_gateway_explains_wrong_flags() {
         .unwrap();
     let message = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{message}");
-    assert!(
-        message.contains("REALTIME_HEARTBEAT_INTERVAL"),
-        "{message}"
-    );
+    assert!(message.contains("REALTIME_HEARTBEAT_INTERVAL"), "{message}");
 }
 
 #[cfg(unix)]

@@ -94,6 +94,7 @@ fn config(
     if let Some(stall_timeout) = flags.stall_timeout {
         config = config.stall_timeout(stall_timeout);
     }
+    config.validate()?;
     Ok(config)
 }
 
@@ -122,7 +123,18 @@ async fn run(
     println!("tower-realtime dashboard: http://{address}/realtime/ ({who})");
 
     tokio::spawn(end_on_signal(shutdown.clone()));
-    tokio::spawn(campaigns(rt.clone(), shutdown.clone()));
+    rt.channel(
+        "campaigns",
+        ChannelConfig::stream()
+            .retain(4096)
+            .priority(Priority::High),
+    )?;
+    let sent = Arc::new(AtomicU64::new(0));
+    let gauge = Arc::clone(&sent);
+    rt.gauge("campaign_messages_sent", move || {
+        gauge.load(Ordering::Relaxed) as f64
+    })?;
+    tokio::spawn(campaigns(rt.clone(), sent, shutdown.clone()));
     // A real upstream may cost money: only simulated providers get traffic without being asked.
     let default_traffic = if flags.upstream.is_some() { 0.0 } else { 40.0 };
     let traffic = flags.traffic.unwrap_or(default_traffic);
@@ -181,19 +193,7 @@ async fn end_on_signal(shutdown: CancellationToken) {
 }
 
 /// What a host shows besides requests: a channel with events of its own, a gauge, log lines.
-async fn campaigns(rt: RealtimeHandle, shutdown: CancellationToken) {
-    rt.channel(
-        "campaigns",
-        ChannelConfig::stream()
-            .retain(4096)
-            .priority(Priority::High),
-    );
-    let sent_total = Arc::new(AtomicU64::new(0));
-    let gauge = Arc::clone(&sent_total);
-    rt.gauge("campaign_messages_sent", move || {
-        gauge.load(Ordering::Relaxed) as f64
-    });
-
+async fn campaigns(rt: RealtimeHandle, sent_total: Arc<AtomicU64>, shutdown: CancellationToken) {
     let mut random = Random::fresh();
     let names = ["Welcome series", "Spring sale", "Win-back", "Release notes"];
     let mut sent = [0u64; 4];

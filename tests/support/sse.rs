@@ -41,7 +41,7 @@ pub struct Stream {
     /// The data of the first frame, `connection_established`.
     pub established: Event,
     body: Incoming,
-    rest: String,
+    unparsed: String,
     parsed: VecDeque<Event>,
     /// The names of what came, for messages.
     seen: Vec<String>,
@@ -70,7 +70,7 @@ impl Stream {
                 data: Value::Null,
             },
             body,
-            rest: String::new(),
+            unparsed: String::new(),
             parsed: VecDeque::new(),
             seen: Vec::new(),
         };
@@ -116,7 +116,7 @@ impl Stream {
     }
 
     /// Everything up to the end, which has to come by itself.
-    pub async fn to_end(mut self) -> Vec<Event> {
+    pub async fn rest(mut self) -> Vec<Event> {
         let mut events = Vec::new();
         while let Some(event) = self.next_or_end().await {
             events.push(event);
@@ -135,16 +135,16 @@ impl Stream {
             let frame = soon(&what, self.body.frame()).await;
             let data = match frame {
                 None => {
-                    assert_eq!(self.rest, "", "{}: ended within an event", self.asked);
+                    assert_eq!(self.unparsed, "", "{}: ended within an event", self.asked);
                     return None;
                 }
                 Some(Err(error)) => panic!("{}: broke: {error}", self.asked),
                 Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
             };
             let text = std::str::from_utf8(&data).expect("events are not split within a character");
-            self.rest.push_str(text);
-            while let Some(end) = self.rest.find("\n\n") {
-                let block: String = self.rest.drain(..end + 2).collect();
+            self.unparsed.push_str(text);
+            while let Some(end) = self.unparsed.find("\n\n") {
+                let block: String = self.unparsed.drain(..end + 2).collect();
                 self.parsed.extend(parse(&block[..end]));
             }
         }
