@@ -9,7 +9,7 @@ use std::convert::Infallible;
 use axum::{
     Router,
     body::{Body, Bytes},
-    http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode},
+    http::{HeaderMap, HeaderValue, Request, Response, StatusCode},
     routing::{get, post},
 };
 use http_body_util::{BodyExt, Full, StreamBody};
@@ -20,7 +20,7 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use serde_json::{Value, json};
-use support::{Host, assert_fields, config, request};
+use support::{Host, assert_fields, config};
 use tower::{Layer, ServiceBuilder, service_fn};
 use tower_realtime::RealtimeLayer;
 
@@ -332,21 +332,44 @@ async fn around_a_bare_hyper_service() {
 }
 
 #[tokio::test]
-async fn grpc_fails_by_its_trailers() {
+async fn around_tonic_a_call_fails_by_its_status() {
+    let host = Host::serving(config(), |realtime, listener, shutdown| async move {
+        let connections = tonic::transport::server::TcpIncoming::from(listener);
+        // gRPC is HTTP/2 only; our own paths are read by HTTP/1.1 clients, too.
+        tonic::transport::Server::builder()
+            .accept_http1(true)
+            .layer(realtime)
+            .add_service(grpc_server::Greeter)
+            .serve_with_incoming_shutdown(connections, shutdown.cancelled_owned())
+            .await
+            .unwrap();
+    })
+    .await;
+    assert_live(&host).await;
+    check_calls(&host).await;
+}
+
+#[tokio::test]
+async fn a_grpc_stream_fails_by_its_trailers() {
     let host = Host::serving(config(), |realtime, listener, _| async move {
         serve_hyper(realtime.layer(service_fn(grpc)), listener).await;
     })
     .await;
+    check_calls(&host).await;
+}
+
+/// One call that succeeds and one that fails, both with HTTP's status 200.
+async fn check_calls(host: &Host) {
     let mut rows = host.watch().await;
     for (path, success) in [("/greeter/hello", true), ("/greeter/fail", false)] {
         let mut connection = host.connect_http2().await;
-        let mut call = request(Method::POST, path);
+        let mut call = support::post(path, &b"\0\0\0\0\x02ok"[..]);
         let grpc = HeaderValue::from_static("application/grpc");
         call.headers_mut().insert("content-type", grpc);
         let answer = connection.send(call).await;
-        // Its trailers arrive as they were sent.
-        let status = answer.trailers.as_ref().unwrap()["grpc-status"].clone();
-        assert_eq!(status == "0", success, "{answer:#?}");
+        // A call that fails before its first message says so in the head, others in the trailers.
+        let said = answer.trailers.as_ref().unwrap_or(&answer.headers);
+        assert_eq!(said["grpc-status"] == "0", success, "{answer:#?}");
         let row = rows.next().await;
         assert_fields(&row, json!({"status_code": 200, "success": success}));
     }
@@ -396,5 +419,101 @@ where
             // A client that leaves is an error to hyper.
             let _ = connection.await;
         });
+    }
+}
+
+/// tonic's own server, with a service as its generated code would be, but for bytes as they are.
+mod grpc_server {
+    use std::task::{Context, Poll};
+
+    use bytes::{Buf, BufMut};
+    use tonic::{
+        Request, Response, Status,
+        codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
+        server::{Grpc, NamedService, UnaryService},
+    };
+
+    use super::*;
+
+    #[derive(Clone)]
+    pub(crate) struct Greeter;
+
+    impl NamedService for Greeter {
+        const NAME: &'static str = "greeter";
+    }
+
+    type Answer = std::pin::Pin<
+        Box<dyn Future<Output = Result<http::Response<tonic::body::Body>, Infallible>> + Send>,
+    >;
+
+    impl tower::Service<http::Request<tonic::body::Body>> for Greeter {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = Infallible;
+        type Future = Answer;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, request: http::Request<tonic::body::Body>) -> Answer {
+            let method = Hello {
+                fails: request.uri().path().ends_with("/fail"),
+            };
+            Box::pin(async move { Ok(Grpc::new(Plain).unary(method, request).await) })
+        }
+    }
+
+    struct Hello {
+        fails: bool,
+    }
+
+    impl UnaryService<Bytes> for Hello {
+        type Response = Bytes;
+        type Future = std::future::Ready<Result<Response<Bytes>, Status>>;
+
+        fn call(&mut self, request: Request<Bytes>) -> Self::Future {
+            std::future::ready(if self.fails {
+                Err(Status::internal("on purpose"))
+            } else {
+                Ok(Response::new(request.into_inner()))
+            })
+        }
+    }
+
+    struct Plain;
+
+    impl Codec for Plain {
+        type Encode = Bytes;
+        type Decode = Bytes;
+        type Encoder = Self;
+        type Decoder = Self;
+
+        fn encoder(&mut self) -> Self {
+            Self
+        }
+
+        fn decoder(&mut self) -> Self {
+            Self
+        }
+    }
+
+    impl Encoder for Plain {
+        type Item = Bytes;
+        type Error = Status;
+
+        fn encode(&mut self, item: Bytes, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+            buffer.put(item);
+            Ok(())
+        }
+    }
+
+    impl Decoder for Plain {
+        type Item = Bytes;
+        type Error = Status;
+
+        fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
+            let bytes = buffer.copy_to_bytes(buffer.remaining());
+            Ok(Some(bytes))
+        }
     }
 }
