@@ -14,19 +14,17 @@ use crate::{
     provider::{self, PROVIDERS, Provider},
     random::Random,
     reply::{self, Failure},
-    with_fallback,
 };
 
 pub(crate) fn router(rt: &RealtimeHandle) -> Router {
     provider::register(rt);
-    let router = Router::new()
+    Router::new()
         .route("/", get(|| async { Redirect::temporary("/realtime/") }))
         .route("/v1/chat/completions", post(chat))
         .route("/v1/embeddings", post(embeddings))
         .route("/v1/models", get(models))
         .route("/v1/models/{id}", get(model))
-        .with_state(rt.clone());
-    with_fallback(router)
+        .with_state(rt.clone())
 }
 
 type JsonBody = Result<Json<Value>, JsonRejection>;

@@ -26,7 +26,6 @@ use std::{
     time::Duration,
 };
 
-use axum::Router;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -105,12 +104,14 @@ async fn run(
 ) -> Result<(), Box<dyn Error>> {
     let realtime = RealtimeLayer::new(config);
     let rt = realtime.handle();
-    // The layer goes on last, so that the fallback's 404s are counted too.
     let host = match &flags.upstream {
         Some(url) => upstream::router(url, &rt),
         None => api::router(&rt),
     };
-    let app = host.layer(realtime);
+    // The layer goes on last, so that the fallback's 404s are counted too.
+    let app = host
+        .fallback(|| async { reply::Failure::not_found("no such path; try /v1/models") })
+        .layer(realtime);
 
     let listener = TcpListener::bind(&flags.addr)
         .await
@@ -228,9 +229,4 @@ async fn campaigns(rt: RealtimeHandle, sent_total: Arc<AtomicU64>, shutdown: Can
             );
         }
     }
-}
-
-/// A router's answer to a path that it does not have, in the shape OpenAI's clients understand.
-fn with_fallback(router: Router) -> Router {
-    router.fallback(|| async { reply::Failure::not_found("no such path; try /v1/models") })
 }

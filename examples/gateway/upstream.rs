@@ -19,7 +19,7 @@ use hyper_util::{
 use serde_json::Value;
 use tower_realtime::{RealtimeHandle, RequestMeter, Usage};
 
-use crate::{reply::Failure, with_fallback};
+use crate::reply::Failure;
 
 /// What is kept of a request or an answer to look into; a longer one is passed on all the same.
 const LOOK_INTO: usize = 8 << 20;
@@ -66,13 +66,12 @@ pub(crate) fn router(base: &Uri, rt: &RealtimeHandle) -> Router {
         "/v1/models/{id}",
         "/v1/{*path}",
     ];
-    let router = paths
+    paths
         .into_iter()
         .fold(Router::new(), |router, path| {
             router.route(path, any(forward))
         })
-        .with_state(upstream);
-    with_fallback(router)
+        .with_state(upstream)
 }
 
 async fn forward(
