@@ -649,27 +649,39 @@ impl Hub {
 
     pub(crate) fn stats(&self) -> HubStats {
         let state = lock(&self.state);
-        let public = state.channels.iter().filter(|channel| !channel.info.hidden);
-        let channels = public.map(|channel| {
+        let mut channels: Vec<ChannelStats> = Vec::new();
+        for channel in &state.channels {
             let (held, held_bytes, evicted) = match &channel.log {
                 Log::Stream(log) => (log.events(), log.bytes(), log.evicted_events()),
                 Log::State(log) => (log.len(), log.bytes(), 0),
             };
-            ChannelStats {
+            let subscribers = channel.info.readers.load(Ordering::Relaxed);
+            let delivered = channel.info.delivered.load(Ordering::Relaxed);
+            let named = channels.iter_mut().find(|stats| stats.name == channel.info.name);
+            // A variant counts with the channel whose name it bears.
+            if let Some(stats) = named {
+                stats.subscribers += subscribers;
+                stats.published += channel.published;
+                stats.delivered += delivered;
+                stats.held += held;
+                stats.held_bytes += held_bytes;
+                continue;
+            }
+            channels.push(ChannelStats {
                 name: channel.info.name.clone(),
-                subscribers: channel.info.readers.load(Ordering::Relaxed),
+                subscribers,
                 published: channel.published,
-                delivered: channel.info.delivered.load(Ordering::Relaxed),
+                delivered,
                 held,
                 held_bytes,
                 evicted,
-            }
-        });
+            });
+        }
         let resumes =
             |verdict: Verdict| self.counters.resumes[verdict as usize].load(Ordering::Relaxed);
         HubStats {
             total_clients: self.active(),
-            channels: channels.collect(),
+            channels,
             views: state.views.len(),
             published: self.counters.published.load(Ordering::Relaxed),
             refused: self.counters.refused.load(Ordering::Relaxed),
