@@ -59,7 +59,7 @@ impl<'a> Credentials<'a> {
     }
 
     /// A header that no page of another origin can add without having been allowed to.
-    pub(super) fn from_header(&self) -> bool {
+    pub(super) fn is_explicit(&self) -> bool {
         self.from_header
     }
 }
@@ -108,7 +108,7 @@ mod tests {
         let headers = headers(pairs);
         let credentials = Credentials::of(&headers);
         assert_eq!(credentials.tokens(), tokens);
-        assert_eq!(credentials.from_header(), from_header);
+        assert_eq!(credentials.is_explicit(), from_header);
     }
 
     #[test]
@@ -166,7 +166,7 @@ mod tests {
             &[],
             false,
         );
-        // An empty or a double statement is one that matches nothing.
+        // A double statement is one that matches nothing.
         found(&[("authorization", "Bearer  ")], &[], false);
         found(
             &[("authorization", "Bearer a"), ("authorization", "Bearer b")],

@@ -1,6 +1,6 @@
 //! Origins: which pages a browser's request comes from.
 
-use http::{HeaderMap, Method, header, request::Parts};
+use http::{Method, header, request::Parts};
 
 use super::refusal::Refusal;
 
@@ -62,11 +62,14 @@ impl Origins {
 /// a WebSocket, which no CORS guards, or a method that changes something.
 pub(super) fn needs_check(parts: &Parts) -> bool {
     let changes = !matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS);
-    changes || is_upgrade(&parts.headers)
+    changes || is_upgrade(parts)
 }
 
-pub(super) fn is_upgrade(headers: &HeaderMap) -> bool {
-    headers.contains_key(header::UPGRADE) || headers.contains_key(header::SEC_WEBSOCKET_KEY)
+/// A WebSocket over HTTP/1.1, or over HTTP/2 (RFC 8441).
+pub(super) fn is_upgrade(parts: &Parts) -> bool {
+    parts.method == Method::CONNECT
+        || parts.headers.contains_key(header::UPGRADE)
+        || parts.headers.contains_key(header::SEC_WEBSOCKET_KEY)
 }
 
 /// The authority that the client asked for: that of the target, which wins where there is one (RFC 9112, section
@@ -230,7 +233,6 @@ mod tests {
             (Method::OPTIONS, false),
             (Method::POST, true),
             (Method::DELETE, true),
-            // RFC 8441: a WebSocket over HTTP/2.
             (Method::CONNECT, true),
         ] {
             let mut parts = parts("/", &[]);

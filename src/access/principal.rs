@@ -122,6 +122,11 @@ impl Principal {
         self.tenant.as_ref()
     }
 
+    /// Id and tenant: whom tickets and limits count for.
+    pub(super) fn owner(&self) -> (Arc<str>, Option<Arc<str>>) {
+        (self.id.clone(), self.tenant.clone())
+    }
+
     pub(crate) fn require_admin(&self) -> Result<(), Refusal> {
         if self.is_admin() {
             return Ok(());

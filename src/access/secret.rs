@@ -71,6 +71,10 @@ impl TokenKey {
         (32..=1024).contains(&self.0.len())
     }
 
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     /// A key of its own for each use, so that what is signed for one can never pass for another.
     pub(super) fn derive(&self, purpose: &str) -> [u8; MAC_LEN] {
         mac(&self.0)

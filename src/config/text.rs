@@ -32,7 +32,7 @@ pub(super) fn parse_duration(text: &str) -> Option<Duration> {
 
 /// The text that [`parse_duration`] reads back; what is finer than a millisecond is shown in microseconds.
 pub(super) fn duration_text(duration: Duration) -> String {
-    if duration.subsec_nanos() % 1_000_000 != 0 {
+    if !duration.subsec_nanos().is_multiple_of(1_000_000) {
         return format!("{}us", duration.as_micros());
     }
     let mut rest = duration.as_millis();
@@ -69,7 +69,7 @@ pub(super) fn size_text(size: usize) -> String {
     let size = size as u64;
     let (unit, factor) = SIZES
         .into_iter()
-        .find(|(_, factor)| size >= *factor && size % factor == 0)
+        .find(|(_, factor)| size >= *factor && size.is_multiple_of(*factor))
         .unwrap_or(("B", 1));
     format!("{}{unit}", size / factor)
 }

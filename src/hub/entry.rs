@@ -15,7 +15,7 @@ use super::{channel::ChannelInfo, event::Source, position::Position};
 pub(crate) struct Form(pub(crate) usize);
 
 /// How many wire forms there can be.
-pub(crate) const FORMS: usize = 3;
+pub(crate) const FORMS: usize = 2;
 
 /// One event, as an encoder sees it.
 #[derive(Debug)]

@@ -223,6 +223,10 @@ impl Hub {
         self.visible_head.load(Ordering::SeqCst)
     }
 
+    fn now_us(&self) -> u64 {
+        self.clock.now_us()
+    }
+
     fn coarse_now_us(&self) -> u64 {
         self.coarse_us.load(Ordering::Relaxed)
     }
@@ -506,6 +510,7 @@ impl Hub {
             start_head: last_seq,
             chunks_after_close: subscription::CHUNKS_AFTER_CLOSE,
             ended: false,
+            rate: None,
         })
     }
 
@@ -636,6 +641,7 @@ impl Hub {
         for entry in &entries {
             spec.select(entry, entry.range_after(cursor), &mut items);
         }
+        self.thin_out(subscription, &mut items);
         while let Some(mut packed) = pack_first(&mut items, spec.form, subscription.view.encoder())
         {
             if items.is_empty() {
@@ -645,6 +651,40 @@ impl Hub {
         }
         subscription.cursor = to;
         subscription.reader.cursor.store(to, Ordering::Relaxed);
+    }
+
+    /// Takes out what a reader with a rate of its own does not want, and queues a gap for it.
+    fn thin_out(&self, subscription: &mut Subscription, items: &mut VecDeque<Item>) {
+        let Some(rate) = &mut subscription.rate else {
+            return;
+        };
+        let now_us = self.now_us();
+        let mut skipped: Vec<(Arc<ChannelInfo>, u64, u64)> = Vec::new();
+        for Item { entry, range } in std::mem::take(items) {
+            for index in range {
+                if entry.channel.class != Class::Stream || rate.take(now_us) {
+                    let range = index..index + 1;
+                    items.push_back(Item { entry: entry.clone(), range });
+                    continue;
+                }
+                let seq = entry.first + u64::from(index);
+                match skipped.iter_mut().find(|(channel, ..)| channel.id == entry.channel.id) {
+                    Some((_, count, last)) => {
+                        *count += 1;
+                        *last = seq;
+                    }
+                    None => skipped.push((entry.channel.clone(), 1, seq)),
+                }
+            }
+        }
+        for (channel, missed, last) in skipped {
+            subscription.queue.push_back(Queued::Gap(Gap {
+                channel: channel.name.clone(),
+                missed: Some(missed),
+                reason: GapReason::Rate,
+                resumed_at: self.position_of(last),
+            }));
+        }
     }
 
     pub(crate) fn stats(&self) -> HubStats {

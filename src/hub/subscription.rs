@@ -3,6 +3,7 @@
 use std::{
     collections::VecDeque,
     fmt,
+    num::NonZeroU32,
     sync::Arc,
     task::{Context, Poll},
 };
@@ -59,6 +60,8 @@ pub(crate) enum GapReason {
     Lagged,
     /// It was away for longer than the log reaches back.
     Evicted,
+    /// It asked for fewer events a second than there were.
+    Rate,
 }
 
 /// What a subscription yields.
@@ -95,6 +98,27 @@ pub(crate) struct Subscription {
     pub(super) start_head: u64,
     pub(super) chunks_after_close: u8,
     pub(super) ended: bool,
+    pub(super) rate: Option<Box<RateLimit>>,
+}
+
+/// A reader's own wish for fewer events (`max_rate`): a bucket of one second's worth.
+#[derive(Debug)]
+pub(super) struct RateLimit {
+    a_second: f64,
+    tokens: f64,
+    filled_us: u64,
+}
+
+impl RateLimit {
+    /// Whether one more event may pass.
+    pub(super) fn take(&mut self, now_us: u64) -> bool {
+        let passed = now_us.saturating_sub(self.filled_us) as f64 / 1e6;
+        self.filled_us = now_us;
+        self.tokens = (self.tokens + passed * self.a_second).min(self.a_second.max(1.0));
+        let passes = self.tokens >= 1.0;
+        self.tokens -= f64::from(u8::from(passes));
+        passes
+    }
 }
 
 /// Results of a read that gave more than one.
@@ -114,6 +138,13 @@ impl Subscription {
     /// Where the client stands: everything up to here has been told, filtered out, or reported as a gap.
     pub(crate) fn position(&self) -> Position {
         self.hub.position_of(self.told)
+    }
+
+    /// At most so many events of stream channels a second; the rest is skipped and reported.
+    pub(crate) fn limit_rate(&mut self, events: NonZeroU32) {
+        let a_second = f64::from(events.get());
+        let filled_us = self.hub.now_us();
+        self.rate = Some(Box::new(RateLimit { a_second, tokens: a_second, filled_us }));
     }
 
     pub(crate) fn connection_id(&self) -> u64 {
@@ -152,7 +183,12 @@ impl Subscription {
         }
         // Before the view is asked: what is published later may be missing from the answer.
         let head = self.hub.visible_head();
-        match self.view.read(self.cursor) {
+        let read = match self.view.read(self.cursor) {
+            // Which events pass is this reader's own matter: it can't share a chunk.
+            ViewRead::Chunk(_) if self.rate.is_some() => ViewRead::Behind(self.view.head()),
+            read => read,
+        };
+        match read {
             ViewRead::Chunk(packed) => {
                 self.chunks_after_close -= u8::from(closing.is_some());
                 return Some(self.deliver(packed));

@@ -83,6 +83,16 @@ impl Refusal {
     }
 }
 
+impl From<crate::access::Refusal> for Refusal {
+    fn from(refusal: crate::access::Refusal) -> Self {
+        let mut headers = http::HeaderMap::new();
+        refusal.write_headers(&mut headers);
+        let named = headers.into_iter().filter_map(|(name, value)| Some((name?, value)));
+        let headers = named.collect();
+        Self { headers, ..Self::new(refusal.status(), refusal.code(), refusal.message()) }
+    }
+}
+
 /// `{"success": true, "data": …}`.
 pub(crate) fn data(data: impl Serialize) -> Answer {
     #[derive(Serialize)]

@@ -80,7 +80,7 @@ fn control_frame(retry: Option<Duration>, id: Option<Position>, event: &str, dat
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Established<'a> {
     pub(crate) connection_id: &'a str,
-    pub(crate) reconnect_token: &'a str,
+    pub(crate) reconnect_token: Option<&'a str>,
     pub(crate) channels: &'a [String],
     pub(crate) heartbeat_ms: u64,
     pub(crate) instance: &'a str,
@@ -94,6 +94,12 @@ pub(crate) struct Retry {
     pub(crate) base: Duration,
     pub(crate) jitter: Duration,
 }
+
+/// One to three seconds: a browser's own default is three to five, and a restart takes about one.
+pub(crate) const RETRY: Retry = Retry {
+    base: Duration::from_secs(1),
+    jitter: Duration::from_secs(2),
+};
 
 impl Retry {
     /// Seeded by the connection: cheap, and different for each.
@@ -113,12 +119,16 @@ pub(crate) struct SseBody {
     retry: Retry,
 }
 
+/// The first frame: it sets the wait before a reconnect, and the position from which the client would resume.
+pub(crate) fn established(first: &Established<'_>, subscription: &Subscription, retry: Retry) -> Bytes {
+    let wait = retry.pick(subscription.connection_id());
+    control_frame(Some(wait), Some(subscription.position()), "connection_established", first)
+}
+
 impl SseBody {
-    pub(crate) fn new(first: &Established<'_>, subscription: Subscription, clock: Clock, retry: Retry) -> Self {
-        let wait = retry.pick(subscription.connection_id());
-        let position = subscription.position();
+    pub(crate) fn new(first: Bytes, subscription: Subscription, clock: Clock, retry: Retry) -> Self {
         Self {
-            first: Some(control_frame(Some(wait), Some(position), "connection_established", first)),
+            first: Some(first),
             subscription,
             clock,
             retry,

@@ -13,7 +13,7 @@ use super::{
     sse::{self, Established, Retry, SseBody},
 };
 use crate::{
-    access::{Principal, Session},
+    access::{Principal, Resume},
     aggregator::Window,
     hub::{ChannelId, ChannelSet, Hub, Refused, Start, ViewSpec},
     middleware::OwnBody,
@@ -26,28 +26,27 @@ pub(crate) struct Wanted {
     /// Public names, `all` included.
     names: Vec<String>,
     query: Query,
-    /// The query's text without what is good for one connection only, for the reconnect token.
-    query_text: String,
+    /// Channels and filters as a query, for the reconnect token.
+    subscription: String,
     start: Start,
-    /// A token was given that is none of ours any more.
-    lost: bool,
 }
 
 impl Wanted {
     pub(crate) fn new(names: Vec<String>, query: Query, query_text: &str, parts: &Parts) -> Self {
         let start = params::start(&parts.headers, &query);
-        Self { names, query, query_text: lasting(query_text), start, lost: false }
+        let subscription = format!("channels={}&{}", names.join(","), lasting(query_text));
+        Self { names, query, subscription, start }
     }
 
     /// What a reconnect token says; the position in the header or the query, which is newer, wins.
-    pub(crate) fn resumed(session: &Session, query: Query, parts: &Parts) -> Result<Self, Refusal> {
-        let start = match params::start(&parts.headers, &query) {
-            Start::Latest => Start::parse(&session.position),
+    pub(crate) fn resumed(resume: Resume, query: &Query, parts: &Parts) -> Result<Self, Refusal> {
+        let start = match params::start(&parts.headers, query) {
+            Start::Latest => Start::parse(&resume.position),
             newer => newer,
         };
-        let names = session.channels.iter().map(ToString::to_string).collect();
-        let query = Query::parse(Some(&session.query))?;
-        Ok(Self { names, query, query_text: session.query.to_string(), start, lost: false })
+        let query = Query::parse(Some(&resume.subscription))?;
+        let names = params::list(query.get_text("channels")).map(ToOwned::to_owned).collect();
+        Ok(Self { names, query, subscription: resume.subscription, start })
     }
 
     /// The token is not good any more: a fresh session that says so.
@@ -66,27 +65,28 @@ fn lasting(query: &str) -> String {
 }
 
 /// Answers with a stream; nothing in it waits.
-pub(crate) fn open(runtime: &Arc<Runtime>, caller: &Caller, parts: &Parts, wanted: Wanted) -> Result<Answer, Refusal> {
+pub(crate) fn open(runtime: &Arc<Runtime>, caller: &Caller<'_>, parts: &Parts, wanted: Wanted) -> Result<Answer, Refusal> {
     let principal = &caller.principal;
     let spec = view_spec(runtime, principal, &wanted)?;
     let max_rate = params::max_rate(&wanted.query)?;
     if parts.method == Method::HEAD {
         return Ok(sse::answer(OwnBody::full(bytes::Bytes::new())));
     }
-    let retry = Retry { base: runtime.config.retry_base(), jitter: runtime.config.retry_base() };
+    let retry = sse::RETRY;
     let mut subscription = match runtime.hub.subscribe(spec, wanted.start) {
         Ok(subscription) => subscription,
-        Err(refused) => return refuse(refused, parts, retry),
+        Err(refused) => return refuse(refused, parts, retry, runtime.clock.now_us()),
     };
     if let Some(rate) = max_rate {
         subscription.limit_rate(rate);
     }
     let connection_id = format!("{}-{}", runtime.config.instance, subscription.connection_id());
     let position = subscription.position().to_string();
-    let token = caller.reconnect_token(&wanted.names, &wanted.query_text, &position);
+    let tokens = caller.gate.reconnect_tokens();
+    let token = tokens.issue(principal, &wanted.subscription, &position);
     let first = Established {
         connection_id: &connection_id,
-        reconnect_token: &token,
+        reconnect_token: token.as_deref(),
         channels: &wanted.names,
         heartbeat_ms: runtime.config.heartbeat_interval.as_millis() as u64,
         instance: &runtime.config.instance,
@@ -96,7 +96,7 @@ pub(crate) fn open(runtime: &Arc<Runtime>, caller: &Caller, parts: &Parts, wante
     let first = sse::established(&first, &subscription, retry);
     let body = SseBody::new(first, subscription, runtime.clock, retry);
     let mut answer = sse::answer(OwnBody::stream(body));
-    if let Ok(token) = HeaderValue::from_str(&token) {
+    if let Some(Ok(token)) = token.map(HeaderValue::try_from) {
         answer.headers_mut().insert("x-reconnect-token", token);
     }
     Ok(answer)
@@ -123,7 +123,7 @@ fn view_spec(runtime: &Arc<Runtime>, principal: &Principal, wanted: &Wanted) -> 
             if all {
                 continue;
             }
-            return Err(Refusal::from(principal.require_channel(name).err()));
+            principal.require_channel(name)?;
         }
         ids.push(variant_of(runtime, id, &stats, tenant.as_ref())?);
     }
@@ -172,8 +172,8 @@ fn unknown_channel(hub: &Hub, name: &str) -> Refusal {
 
 /// A browser's EventSource closes for good at any status but 200, so one that may succeed later gets a stream that
 /// says when to come back.
-fn refuse(refused: Refused, parts: &Parts, retry: Retry) -> Result<Answer, Refusal> {
-    let wait = retry.pick(parts.headers.len() as u64 ^ fastrand_of(parts));
+fn refuse(refused: Refused, parts: &Parts, retry: Retry, seed: u64) -> Result<Answer, Refusal> {
+    let wait = retry.pick(seed);
     let accepts = parts.headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
     let event_source = accepts.is_some_and(|accept| accept.contains("text/event-stream"))
         && parts.headers.contains_key("sec-fetch-mode");
