@@ -2,16 +2,29 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod access;
+mod aggregator;
 mod clock;
 mod collector;
 mod config;
 mod error;
+mod handle;
 mod hub;
+mod layer;
+mod middleware;
 mod price;
+mod publish;
+mod runtime;
 mod sync;
+mod telemetry;
+mod transport;
 
 pub use access::{Access, Cors, Denied, PeerAddr, Principal, Role};
-pub use config::RealtimeConfig;
+pub use aggregator::{ProviderStatus, Snapshot, Window};
+pub use config::*;
 pub use error::Error;
-pub use hub::{Filter, Level, LevelFilter};
+pub use handle::{Events, ProviderBuilder, RealtimeHandle, Received};
+pub use hub::{ChannelConfig, Class, Filter, Level, LevelFilter, Position, Priority, Start};
+pub use layer::{RealtimeLayer, RealtimeRoutes};
+pub use middleware::{OwnBody, RealtimeService, RequestMeter, ResponseBody, ResponseFuture, Usage};
 pub use price::{Price, PriceTable};
+pub use publish::{Event, LogLine, MAX_EVENT_BYTES};
