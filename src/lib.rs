@@ -11,6 +11,9 @@ mod price;
 mod sync;
 
 pub use access::{Access, Cors, Denied, PeerAddr, Principal, Role};
+#[cfg(feature = "jwt")]
+#[cfg_attr(docsrs, doc(cfg(feature = "jwt")))]
+pub use access::{JwtConfig, JwtKey};
 pub use config::RealtimeConfig;
 pub use error::Error;
 pub use hub::{Filter, Level, LevelFilter};
