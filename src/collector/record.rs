@@ -35,6 +35,13 @@ pub(crate) struct Record {
     pub(crate) extra: Option<Box<Extra>>,
 }
 
+impl Record {
+    /// The handler said how many tokens there were, be it none.
+    pub(crate) fn has_tokens(&self) -> bool {
+        self.input_tokens.is_some() || self.output_tokens.is_some() || self.cached_tokens.is_some()
+    }
+}
+
 /// The parts of a record that most requests do not have.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Extra {
@@ -88,4 +95,30 @@ pub(crate) enum Method {
     Connect = 7,
     Trace = 8,
     Other = 9,
+}
+
+/// A plain record of one completed request, all its labels the given one.
+#[cfg(test)]
+pub(crate) fn record_for_tests(label: LabelId) -> Record {
+    Record {
+        ended_us: 2_000,
+        latency_us: 1_500,
+        ttfb_us: Some(700),
+        status: Some(200),
+        method: Method::Post,
+        outcome: Outcome::Completed,
+        success: true,
+        route: label,
+        provider: label,
+        model: label,
+        tenant: label,
+        user: label,
+        input_tokens: Some(10),
+        output_tokens: Some(20),
+        cached_tokens: Some(5),
+        cost_nanos: Some(1_000),
+        request_bytes: Some(64),
+        response_bytes: 128,
+        extra: None,
+    }
 }
