@@ -23,7 +23,7 @@ let providers = new Map();
 let alerts = new Map();
 let skipped = 0;
 let skew = 0;
-let epoch, restartedAt;
+let epoch, restartedAt, noticedAt;
 let started = false;
 let explicit = false; // the address names a range
 let paused = false;
@@ -39,13 +39,16 @@ const now = () => Date.now() + skew;
 const isActive = (field, value) => words(chosen.text).includes(exactWord(field, value));
 const pick = (field, value) => choose({ text: toggleWord(chosen.text, exactWord(field, value)) });
 
+// A hidden tab gets no frames: what it would draw waits, once.
 const dirty = new Set();
+let frame = 0;
 function draw(...parts) {
   for (const part of parts) dirty.add(part);
-  if (dirty.size === parts.length || !document.hidden) requestAnimationFrame(drawNow);
+  frame ||= requestAnimationFrame(drawNow);
 }
 
 function drawNow() {
+  frame = 0;
   if (paused || !metrics || !series) return;
   for (const part of dirty) PARTS[part]();
   dirty.clear();
@@ -60,8 +63,8 @@ const PARTS = {
     show($("empty"), empty);
     show($("panels"), !empty);
     set($("as-of"), `as of ${asClock(metrics.timestamp_ms)}`);
-    for (const node of document.querySelectorAll(".window")) set(node, `last ${asSpan(chosen.range)}`);
-    drawTiles(metrics, series.points, chosen.range);
+    for (const node of document.querySelectorAll(".window")) set(node, `last ${asSpan(metrics.window_seconds)}`);
+    drawTiles(metrics, series.points);
     drawProviders(metrics, providers, pick, isActive);
     show($("tab-models"), capabilities.providers);
     show($("tab-users"), capabilities.users);
@@ -149,7 +152,7 @@ function meet(position) {
     store = new Store();
     alerts.clear();
     skipped = 0;
-    restartedAt = now();
+    restartedAt = noticedAt = now();
     loadRest();
   }
   epoch = next ?? epoch;
@@ -159,9 +162,12 @@ function failed(refusal) {
   const { kind, type } = refusal;
   if (kind === "denied") return change({ state: "denied", refusal });
   if (!kind) throw refusal;
-  if (kind === "misplaced") trouble = `The API is not at the expected place: ${api} answered with ${type}. Is a proxy rewriting the path?`;
   // Once there is a stream, it speaks for the connection.
-  if (kind === "misplaced" || started) return beat();
+  if (started) return;
+  if (kind === "misplaced") {
+    trouble = `The API is not at the expected place: ${api} answered with ${type}. Is a proxy rewriting the path?`;
+    return beat();
+  }
   const wait = 1000 + Math.random() * 3000;
   again = setTimeout(load, wait);
   change({ state: "retrying", retryAt: Date.now() + wait });
@@ -303,7 +309,7 @@ function beat() {
   const known = metrics ? `Showing the last known values from ${asClock(metrics.timestamp_ms)}.` : "The server does not answer.";
   show($("banner"), trouble || lost);
   set($("banner-text"), trouble || `Connection lost. ${known} ${wait > 0 ? `Retrying in ${wait} s.` : "Retrying…"}`);
-  show($("note"), now() - restartedAt < NOTE_MS);
+  show($("note"), now() - noticedAt < NOTE_MS);
   set($("note"), `Server restarted ${asAge((now() - restartedAt) / 1000)}. All counters began again.`);
 }
 
