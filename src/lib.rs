@@ -5,7 +5,9 @@ mod clock;
 mod collector;
 mod error;
 mod hub;
+mod middleware;
 mod sync;
 
 pub use error::Error;
 pub use hub::{Filter, Level, LevelFilter};
+pub use middleware::{RealtimeService, RequestMeter, ResponseBody, ResponseFuture, Usage};

@@ -1,0 +1,23 @@
+//! Middleware: watches every request from its call to the end of its response body, and records it once.
+//!
+//! Nothing of the host's is delayed, boxed or changed but the type of its response body.
+
+// Called by the layer and the runtime.
+#![allow(dead_code, unused_imports)]
+
+mod body;
+mod future;
+mod meter;
+mod recorder;
+mod recording;
+mod service;
+#[cfg(all(test, not(loom)))]
+mod tests;
+
+pub use body::ResponseBody;
+pub(crate) use body::{OwnBody, OwnStream};
+pub use future::ResponseFuture;
+pub use meter::{RequestMeter, Usage};
+pub(crate) use recorder::{Recorder, RouteHook};
+pub use service::RealtimeService;
+pub(crate) use service::{Own, OwnFuture, OwnRequestBody};
