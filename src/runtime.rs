@@ -11,12 +11,13 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    aggregator::{self, Aggregator, LogsBatch, Rows, Window},
+    aggregator::{self, Aggregator, LogsBatch, ProvidersEvent, Rows, StatsEvent, Window},
     clock::Clock,
     collector::{self, Collector},
     config::RealtimeConfig,
     error::{Error, Kind},
     hub::{ChannelConfig, ChannelId, Encoder, FORMS, Hub, HubSettings, Inbox, Source},
+    middleware::Recorder,
     sync::{AtomicBool, Mutex, Ordering, lock},
     telemetry::{Gauges, SystemEvent},
     transport,
@@ -109,10 +110,10 @@ impl Runtime {
             window_count: config.window_count,
             user_timeout: config.user_timeout,
             max_users: config.max_users,
-            recent: aggregator::DEFAULT_RECENT,
             prices: config.prices.clone(),
             currency: config.currency.clone(),
             instance: config.instance.clone(),
+            ..aggregator::Settings::default()
         };
         let aggregator = Arc::new(Aggregator::new(settings, collector.clone(), clock));
         let settings = HubSettings {
@@ -155,6 +156,22 @@ impl Runtime {
         });
         runtime.start();
         Ok(runtime)
+    }
+
+    /// What the request path needs of all this.
+    pub(crate) fn recorder(self: &Arc<Self>) -> Recorder {
+        // Weak: services must not keep the tasks alive by themselves, the keeper does.
+        let runtime = Arc::downgrade(self);
+        Recorder {
+            collector: self.collector.clone(),
+            clock: self.clock,
+            route: self.config.route_label.clone(),
+            start: Box::new(move || {
+                if let Some(runtime) = runtime.upgrade() {
+                    runtime.start();
+                }
+            }),
+        }
     }
 
     /// Starts the tasks if they do not run yet and this is inside a tokio runtime. Costs a load when they do.
@@ -283,12 +300,12 @@ impl Runtime {
                 () = self.shutdown.cancelled() => break,
                 _ = stats.tick() => {
                     self.collect(&mut unlogged);
-                    self.publish(self.built_in.stats, self.aggregator.stats_source(Window::default(), None));
+                    self.publish(self.built_in.stats, stats(&self.aggregator, Window::default(), None));
                 }
                 _ = logs.tick() => self.publish_logs(&mut unlogged),
                 _ = providers.tick() => {
                     self.collect(&mut unlogged);
-                    self.publish(self.built_in.providers, self.aggregator.providers_source(None));
+                    self.publish(self.built_in.providers, providers(&self.aggregator, None));
                 }
                 _ = system.tick() => self.publish(self.built_in.system, Arc::new(self.system_event())),
                 _ = variants.tick() => self.publish_variants(),
@@ -318,7 +335,7 @@ impl Runtime {
 
     fn publish_logs(&self, unlogged: &mut Vec<Arc<Rows>>) {
         let unix_ms = self.clock.unix_ms();
-        for batch in LogsBatch::split(std::mem::take(unlogged), unix_ms) {
+        for batch in LogsBatch::split(unix_ms / 1000, std::mem::take(unlogged)) {
             self.publish(self.built_in.logs, Arc::new(batch));
         }
     }
@@ -345,10 +362,18 @@ impl Variant {
 
     fn source(&self, aggregator: &Aggregator) -> Arc<dyn Source> {
         match self {
-            Self::Stats { window, tenant, .. } => aggregator.stats_source(*window, tenant.as_deref()),
-            Self::Providers { tenant } => aggregator.providers_source(Some(tenant)),
+            Self::Stats { window, tenant, .. } => stats(aggregator, *window, tenant.as_deref()),
+            Self::Providers { tenant } => providers(aggregator, Some(tenant)),
         }
     }
+}
+
+fn stats(aggregator: &Aggregator, window: Window, tenant: Option<&str>) -> Arc<dyn Source> {
+    Arc::new(StatsEvent::new(Arc::new(aggregator.snapshot(window, tenant)), tenant.map(Into::into)))
+}
+
+fn providers(aggregator: &Aggregator, tenant: Option<&str>) -> Arc<dyn Source> {
+    Arc::new(ProvidersEvent::new(Arc::new(aggregator.providers(tenant)), tenant.map(Into::into)))
 }
 
 /// Ticks at once, then at a pace. After a pause of the machine it goes on at its pace: nobody wants the snapshots

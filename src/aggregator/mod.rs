@@ -13,6 +13,7 @@ mod events;
 mod health;
 mod histogram;
 mod json;
+mod logs;
 mod memory;
 mod points;
 mod providers;
@@ -31,8 +32,9 @@ mod window;
 
 pub(crate) use aggregate::{Aggregator, Settings};
 pub use breakdown::{Breakdown, BreakdownRow, ProviderStats};
-pub(crate) use events::{LogsBatch, ProvidersEvent, StatsEvent};
+pub(crate) use events::{ProvidersEvent, StatsEvent};
 pub(crate) use json::rfc3339;
+pub(crate) use logs::LogsBatch;
 pub(crate) use memory::memory_ceiling;
 pub use providers::{
     ProviderInfo, ProviderStatus, ProviderStatusEvent, ProviderView, ProvidersSnapshot,

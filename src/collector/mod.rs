@@ -24,7 +24,7 @@ mod wake;
 
 pub(crate) use buckets::{BUCKETS, bucket_of, bucket_range};
 pub(crate) use collect::{Collector, Limits, Totals};
-pub(crate) use labels::{LabelId, LabelTable, TableUse, cut};
+pub(crate) use labels::{LabelId, LabelTable, MAX_LABEL_BYTES, TableUse, cut};
 pub(crate) use overflow::{Dimension, Labels, Overflow};
 pub(crate) use record::{Extra, Method, Outcome, Record};
 pub(crate) use sums::Sums;
