@@ -36,7 +36,8 @@ impl RealtimeHandle {
     /// Providers that only show up in traffic are listed, too; registering one gives it a name, a kind and what it
     /// can do, and lets the host set its status.
     pub fn provider(&self, id: impl Into<String>) -> ProviderBuilder {
-        ProviderBuilder { keeper: self.keeper.clone(), info: ProviderInfo::new(id) }
+        let info = ProviderInfo { id: id.into(), ..ProviderInfo::default() };
+        ProviderBuilder { keeper: self.keeper.clone(), info }
     }
 
     /// Registers a channel. A channel of the same name is kept as it is.
@@ -220,13 +221,14 @@ impl ProviderBuilder {
 
     /// A sentence for people, shown beside the status.
     pub fn message(mut self, message: impl Into<String>) -> Self {
-        self.info.message = Some(message.into());
+        self.info.message = message.into();
         self
     }
 
-    /// Registers it, or changes what is given here of one that is registered.
-    pub fn upsert(self) {
-        self.keeper.runtime.aggregator.upsert_provider(self.info);
+    /// Registers it, or replaces what was said of it before. `false` where there are 256 providers already and this
+    /// one is new.
+    pub fn upsert(self) -> bool {
+        self.keeper.runtime.aggregator.upsert_provider(self.info)
     }
 }
 

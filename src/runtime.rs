@@ -137,7 +137,8 @@ impl Runtime {
             system: hub.channel("system", ChannelConfig::state())?,
         };
         hub.channel("alerts", ChannelConfig::critical())?;
-        let shutdown = config.shutdown.clone().unwrap_or_default();
+        // A child: that the last layer is dropped must not cancel the host's token.
+        let shutdown = config.shutdown.child_token();
         let runtime = Arc::new(Self {
             config,
             clock,
@@ -147,8 +148,7 @@ impl Runtime {
             built_in,
             gauges: Gauges::default(),
             variants: Mutex::default(),
-            // A child: that the last layer is dropped must not cancel the host's token.
-            shutdown: shutdown.child_token(),
+            shutdown,
             hub_shutdown: CancellationToken::new(),
             tasks: TaskTracker::new(),
             started: AtomicBool::new(false),
@@ -300,12 +300,12 @@ impl Runtime {
                 () = self.shutdown.cancelled() => break,
                 _ = stats.tick() => {
                     self.collect(&mut unlogged);
-                    self.publish(self.built_in.stats, stats(&self.aggregator, Window::default(), None));
+                    self.publish(self.built_in.stats, stats_event(&self.aggregator, Window::default(), None));
                 }
                 _ = logs.tick() => self.publish_logs(&mut unlogged),
                 _ = providers.tick() => {
                     self.collect(&mut unlogged);
-                    self.publish(self.built_in.providers, providers(&self.aggregator, None));
+                    self.publish(self.built_in.providers, providers_event(&self.aggregator, None));
                 }
                 _ = system.tick() => self.publish(self.built_in.system, Arc::new(self.system_event())),
                 _ = variants.tick() => self.publish_variants(),
@@ -362,18 +362,18 @@ impl Variant {
 
     fn source(&self, aggregator: &Aggregator) -> Arc<dyn Source> {
         match self {
-            Self::Stats { window, tenant, .. } => stats(aggregator, *window, tenant.as_deref()),
-            Self::Providers { tenant } => providers(aggregator, Some(tenant)),
+            Self::Stats { window, tenant, .. } => stats_event(aggregator, *window, tenant.as_deref()),
+            Self::Providers { tenant } => providers_event(aggregator, Some(tenant)),
         }
     }
 }
 
-fn stats(aggregator: &Aggregator, window: Window, tenant: Option<&str>) -> Arc<dyn Source> {
-    Arc::new(StatsEvent::new(Arc::new(aggregator.snapshot(window, tenant)), tenant.map(Into::into)))
+fn stats_event(aggregator: &Aggregator, window: Window, tenant: Option<&str>) -> Arc<dyn Source> {
+    Arc::new(StatsEvent::new(Arc::new(aggregator.snapshot(window, tenant))))
 }
 
-fn providers(aggregator: &Aggregator, tenant: Option<&str>) -> Arc<dyn Source> {
-    Arc::new(ProvidersEvent::new(Arc::new(aggregator.providers(tenant)), tenant.map(Into::into)))
+fn providers_event(aggregator: &Aggregator, tenant: Option<&str>) -> Arc<dyn Source> {
+    Arc::new(ProvidersEvent(Arc::new(aggregator.providers(tenant))))
 }
 
 /// Ticks at once, then at a pace. After a pause of the machine it goes on at its pace: nobody wants the snapshots

@@ -235,7 +235,8 @@ mod tests {
             let mut out = serde_json::to_vec(&text).unwrap();
             escape_line_separators(&mut out, 0);
             let line = std::str::from_utf8(&out).unwrap();
-            prop_assert!(!line.contains(['\u{2028}', '\u{2029}', '\u{85}', '\n', '\r']));
+            let breaks = line.contains(['\u{2028}', '\u{2029}', '\u{85}', '\n', '\r']);
+            prop_assert!(!breaks, "a line break is left");
             prop_assert_eq!(serde_json::from_str::<String>(line).unwrap(), text);
         }
     }

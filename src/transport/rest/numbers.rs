@@ -1,10 +1,11 @@
 //! Numbers: what the aggregator knows, over a window or a range.
 
-use serde_json::json;
+use http::StatusCode;
 
 use super::{Ask, placed};
 use crate::{
     aggregator::{Dimension, Window},
+    hub::Filter,
     transport::{
         answer::{Answer, Refusal},
         params,
@@ -23,13 +24,20 @@ pub(super) fn series(ask: &Ask<'_>) -> Result<Answer, Refusal> {
     ask.require_no_tenant()?;
     let range = range(ask)?;
     let step = match ask.query.get_text("step") {
-        None => None,
-        Some(_) => Some(params::number(ask.query, "step", 1, 1, 3600)?),
+        None => usual_step(range),
+        Some(text) => match text.parse() {
+            Ok(step) if STEPS.contains(&step) => step,
+            _ => return Err(Refusal::bad_request("step", "takes 1, 2, 5, 10, 15, 30, 60, 300, 900 or 1800 (seconds)")),
+        },
     };
-    let series = ask.runtime.aggregator.series(range, step);
-    series
-        .map(|series| placed(ask, series))
-        .ok_or_else(|| Refusal::bad_request("step", "takes 1, 2, 5, 10, 15, 30 or 60 (seconds), whole minutes for ranges over an hour"))
+    Ok(placed(ask, ask.runtime.aggregator.series(range, step)))
+}
+
+const STEPS: [u64; 10] = [1, 2, 5, 10, 15, 30, 60, 300, 900, 1800];
+
+/// The finest step with at most 180 points.
+fn usual_step(range: u64) -> u64 {
+    STEPS.into_iter().find(|step| range / step <= 180).unwrap_or(1800)
 }
 
 pub(super) fn breakdown(ask: &Ask<'_>) -> Result<Answer, Refusal> {
@@ -40,29 +48,36 @@ pub(super) fn breakdown(ask: &Ask<'_>) -> Result<Answer, Refusal> {
         .find(|dimension| dimension.as_str() == by)
         .ok_or_else(|| Refusal::bad_request("by", "takes route, model, user, provider or tenant"))?;
     let range = range(ask)?;
-    Ok(placed(ask, ask.runtime.aggregator.breakdown(dimension, Window::covering(range))))
+    Ok(placed(ask, ask.runtime.aggregator.breakdown(dimension, Window::covering(range), None)))
 }
 
 pub(super) fn errors(ask: &Ask<'_>) -> Result<Answer, Refusal> {
     let limit = params::number(ask.query, "limit", 100, 1, 100)?;
-    let filter = params::filter(ask.query)?;
-    let rows = ask.runtime.aggregator.errors(&filter, ask.tenant(), limit as usize);
-    Ok(placed(ask, json!({"errors": rows, "count": rows.len()})))
+    Ok(placed(ask, ask.runtime.aggregator.errors(&filter(ask)?, limit as usize)))
 }
 
 pub(super) fn slow(ask: &Ask<'_>) -> Result<Answer, Refusal> {
     let limit = params::number(ask.query, "limit", 20, 1, 20)?;
-    let filter = params::filter(ask.query)?;
     let window = Window::covering(range(ask)?);
-    let rows = ask.runtime.aggregator.slow(window, &filter, ask.tenant(), limit as usize);
-    Ok(placed(ask, json!({"slow": rows, "count": rows.len()})))
+    Ok(placed(ask, ask.runtime.aggregator.slow(window, &filter(ask)?, limit as usize)))
 }
 
 pub(super) fn requests(ask: &Ask<'_>) -> Result<Answer, Refusal> {
     let limit = params::number(ask.query, "limit", 100, 1, MAX_LIMIT)?;
-    let filter = params::filter(ask.query)?;
-    let rows = ask.runtime.aggregator.recent(&filter, ask.tenant(), limit as usize);
-    Ok(placed(ask, json!({"requests": rows, "count": rows.len()})))
+    Ok(placed(ask, ask.runtime.aggregator.recent(&filter(ask)?, limit as usize)))
+}
+
+/// What is asked for, within what may be seen.
+fn filter(ask: &Ask<'_>) -> Result<Filter, Refusal> {
+    let mut filter = params::filter(ask.query)?;
+    match (ask.tenant(), filter.tenant.as_deref()) {
+        (Some(own), Some(asked)) if own != asked => {
+            return Err(Refusal::new(StatusCode::FORBIDDEN, "foreign_tenant", "parameter 'tenant_id': the principal belongs to another tenant"));
+        }
+        (Some(own), _) => filter.tenant = Some(own.into()),
+        (None, _) => {}
+    }
+    Ok(filter)
 }
 
 pub(super) fn providers(ask: &Ask<'_>) -> Result<Answer, Refusal> {
@@ -70,9 +85,8 @@ pub(super) fn providers(ask: &Ask<'_>) -> Result<Answer, Refusal> {
 }
 
 pub(super) fn provider(ask: &Ask<'_>, id: &str) -> Result<Answer, Refusal> {
-    ask.require_no_tenant()?;
     let id = segment(id)?;
-    let provider = ask.runtime.aggregator.provider(&id);
+    let provider = ask.runtime.aggregator.provider(&id, ask.tenant());
     provider.map(|provider| placed(ask, provider)).ok_or_else(|| unknown_provider(&id))
 }
 
