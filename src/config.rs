@@ -20,7 +20,7 @@ use crate::{
 pub(crate) type RouteLabel =
     Arc<dyn Fn(&http::request::Parts) -> Option<Cow<'static, str>> + Send + Sync>;
 
-/// The configuration of a [`RealtimeLayer`](crate): who may look, and every other setting with a default.
+/// The configuration of a `RealtimeLayer`: who may look, and every other setting with a default.
 ///
 /// Settings come from three places, each optional, the later one wins: a file (`RealtimeConfig` implements
 /// [`serde::Deserialize`]), the setters, and the environment ([`from_env`](Self::from_env)).
@@ -54,7 +54,8 @@ pub(crate) type RouteLabel =
 /// ```
 ///
 /// Setters take any value. What is out of bounds is found by [`validate`](Self::validate), which names the setting,
-/// its value and what it takes; the layer asks it when it is made.
+/// its value and what it takes. The layer asks it when it is made: `RealtimeLayer::try_new` returns the error,
+/// `RealtimeLayer::new` panics with its message.
 #[derive(Clone)]
 pub struct RealtimeConfig {
     pub(crate) access: Access,

@@ -19,8 +19,10 @@ mod telemetry;
 mod transport;
 
 pub use access::{Access, Cors, Denied, PeerAddr, Principal, Role};
+#[cfg(feature = "jwt")]
+pub use access::{JwtConfig, JwtKey};
 pub use aggregator::{ProviderStatus, Snapshot, Window};
-pub use config::*;
+pub use config::RealtimeConfig;
 pub use error::Error;
 pub use handle::{Events, ProviderBuilder, RealtimeHandle, Received};
 pub use hub::{ChannelConfig, Class, Filter, Level, LevelFilter, Position, Priority, Start};

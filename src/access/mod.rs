@@ -2,10 +2,14 @@
 // Not wired to a transport yet.
 #![allow(dead_code, unused_imports)]
 
+#[cfg(feature = "jwt")]
+mod claims;
 mod cors;
 mod credentials;
 mod encode;
 mod gate;
+#[cfg(feature = "jwt")]
+mod jwt;
 mod origin;
 mod peer;
 mod policy;
@@ -18,6 +22,8 @@ mod ticket;
 pub use cors::Cors;
 pub(crate) use credentials::COOKIE;
 pub(crate) use gate::{Gate, GateSettings};
+#[cfg(feature = "jwt")]
+pub use jwt::{JwtConfig, JwtKey};
 pub(crate) use origin::{Origins, is_origin};
 pub use peer::PeerAddr;
 pub(crate) use peer::{TrustedProxies, is_network};

@@ -4,7 +4,11 @@ use std::{fmt, future::Future, net::IpAddr, pin::Pin, sync::Arc};
 
 use http::request::Parts;
 use serde::{Deserialize, Deserializer, de::Error as _};
+#[cfg(feature = "jwt")]
+use serde_json::Value;
 
+#[cfg(feature = "jwt")]
+use super::jwt::JwtConfig;
 use super::{
     credentials::{Credentials, is_token},
     origin::{Origins, host_of},
@@ -23,7 +27,10 @@ use crate::error::{Error, Kind};
 /// cannot send headers. They are compared in constant time, kept as digests, and never logged.
 ///
 /// In a configuration file: `"loopback"`, `"public"`, or
-/// `{"bearer": {"viewer_token": "…", "admin_token": "…"}}`, where the admin's token may be left out.
+/// `{"bearer": {"viewer_token": "…", "admin_token": "…"}}`, where the admin's token may be left out. With the feature
+/// `jwt` also `{"jwt": {"algorithm": "HS256", "key": "…"}}`, with the settings of `JwtConfig` as further members
+/// (`issuer`, `audience`, `leeway_seconds`, `user_claim`, `role_claim`, `viewer_role`, `admin_role`, `every_token_views`,
+/// `tenant_claim`); the algorithms are HS256, RS256, ES256 and EdDSA, the latter three with a public key in PEM.
 #[derive(Clone)]
 pub struct Access {
     policy: Policy,
@@ -38,6 +45,8 @@ enum Policy {
     Public,
     Bearer(Option<TokenDigest>),
     Check(Check),
+    #[cfg(feature = "jwt")]
+    Jwt(Arc<JwtConfig>),
 }
 
 type Check = Arc<
@@ -46,8 +55,12 @@ type Check = Arc<
 
 impl Access {
     /// What a file's `access` takes.
+    #[cfg(not(feature = "jwt"))]
     pub(crate) const TAKES: &str =
         r#""loopback", "public" or {"bearer": {"viewer_token": "…", "admin_token": "…"}}"#;
+    /// What a file's `access` takes.
+    #[cfg(feature = "jwt")]
+    pub(crate) const TAKES: &str = r#""loopback", "public", {"bearer": {"viewer_token": "…", "admin_token": "…"}} or {"jwt": {"algorithm": "…", "key": "…"}}"#;
 
     /// Only programs and browsers on the same machine. They are admins.
     ///
@@ -99,6 +112,20 @@ impl Access {
         Self::new(Policy::Check(Arc::new(move |parts| Box::pin(hook(parts)))))
     }
 
+    /// Those who bring a token that another service has signed, and that says who they are and what they may do.
+    ///
+    /// The library behind it, `jsonwebtoken`, has one backend for the whole process: unless the host has installed one
+    /// before, this installs its RustCrypto backend.
+    #[cfg(feature = "jwt")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "jwt")))]
+    pub fn jwt(config: JwtConfig) -> Self {
+        super::jwt::install_backend();
+        let problem = config.problem();
+        let mut access = Self::new(Policy::Jwt(Arc::new(config)));
+        access.problem = problem;
+        access
+    }
+
     /// Makes those admins who have this token. It goes with [`bearer`](Self::bearer) and [`public`](Self::public), and
     /// must differ from the viewers' token.
     #[must_use]
@@ -109,7 +136,7 @@ impl Access {
                 self.reject("takes different tokens for viewers and for admins");
             }
             Policy::Bearer(_) | Policy::Public => {}
-            Policy::Loopback | Policy::Check(_) => {
+            _ => {
                 self.reject("takes an admin token with bearer and with public only");
             }
         }
@@ -144,25 +171,28 @@ impl Access {
                     .unwrap_or_else(Principal::anonymous))
             }
             Policy::Bearer(viewer) => {
-                let credentials = Credentials::of(&parts.headers);
-                if credentials.is_empty() {
-                    return Err(Refusal::unauthorized(
-                        "unauthorized",
-                        "a token is needed: in the header Authorization: Bearer, or in the cookie realtime_token",
-                    ));
-                }
+                let credentials = needed(parts)?;
                 if let Some(admin) = self.admin_of(&credentials) {
                     return Ok(admin);
                 }
                 if is_any_of(viewer.as_ref(), &credentials) {
                     return Ok(Principal::viewer("viewer"));
                 }
-                Err(Refusal::invalid_token(
-                    "invalid_token",
-                    "the token is not valid",
-                ))
+                Err(invalid_token())
             }
             Policy::Check(check) => Ok(check(parts.clone()).await?),
+            #[cfg(feature = "jwt")]
+            Policy::Jwt(config) => {
+                let credentials = needed(parts)?;
+                let mut result = Err(invalid_token());
+                for token in credentials.tokens() {
+                    result = config.verify(token);
+                    if result.is_ok() {
+                        break;
+                    }
+                }
+                result
+            }
         }
     }
 
@@ -195,6 +225,21 @@ impl Access {
     fn reject(&mut self, problem: &'static str) {
         self.problem.get_or_insert(problem);
     }
+}
+
+fn needed(parts: &Parts) -> Result<Credentials<'_>, Refusal> {
+    let credentials = Credentials::of(&parts.headers);
+    if credentials.is_empty() {
+        return Err(Refusal::unauthorized(
+            "unauthorized",
+            "a token is needed: in the header Authorization: Bearer, or in the cookie realtime_token",
+        ));
+    }
+    Ok(credentials)
+}
+
+fn invalid_token() -> Refusal {
+    Refusal::invalid_token("invalid_token", "the token is not valid")
 }
 
 fn is_any_of(token: Option<&TokenDigest>, credentials: &Credentials<'_>) -> bool {
@@ -286,6 +331,8 @@ impl fmt::Debug for Access {
             Policy::Public => "Access::public",
             Policy::Bearer(_) => "Access::bearer(…)",
             Policy::Check(_) => "Access::check(…)",
+            #[cfg(feature = "jwt")]
+            Policy::Jwt(_) => "Access::jwt(…)",
         })?;
         if self.admin.is_some() {
             f.write_str(".admin(…)")?;
@@ -302,6 +349,8 @@ impl<'de> Deserialize<'de> for Access {
             Loopback,
             Public,
             Bearer(Bearer),
+            #[cfg(feature = "jwt")]
+            Jwt(Value),
         }
 
         #[derive(Deserialize)]
@@ -317,6 +366,8 @@ impl<'de> Deserialize<'de> for Access {
         let access = match file {
             File::Loopback => Self::loopback(),
             File::Public => Self::public(),
+            #[cfg(feature = "jwt")]
+            File::Jwt(value) => Self::jwt(serde_json::from_value(value).map_err(D::Error::custom)?),
             File::Bearer(bearer) => {
                 let access = Self::bearer(bearer.viewer_token);
                 match bearer.admin_token {
@@ -638,6 +689,49 @@ mod tests {
             "access_unavailable",
         );
         refused(ask(&access, &request(None, &[])).await, 401, "unauthorized");
+    }
+
+    #[cfg(feature = "jwt")]
+    #[tokio::test]
+    async fn signed_tokens_come_in_the_header_and_in_the_cookie() {
+        use crate::access::JwtKey;
+
+        let key = JwtKey::hs256("0123456789abcdef0123456789abcdef");
+        let access = Access::jwt(JwtConfig::new(key));
+        assert!(access.validate().is_ok());
+        assert_eq!(format!("{access:?}"), "Access::jwt(…)");
+        // {"alg":"HS256"} {"sub":"ana","role":"admin","exp":4102444800}
+        let token = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbmEiLCJyb2xlIjoiYWRtaW4iLCJleHAiOjQxMDI0NDQ4MDB9.fJ8LKXsr\
+            yC0uiNcudCFsVUIqEz4XpVdjqMuDt8zdWjQ";
+        let header = format!("Bearer {token}");
+        let cookies = format!("realtime_token=stale; realtime_token={token}");
+        for (name, value) in [("authorization", &header), ("cookie", &cookies)] {
+            let ana = ask(&access, &request(None, &[(name, value)]))
+                .await
+                .unwrap();
+            assert_eq!(ana.id(), "ana");
+            assert!(ana.is_admin() && ana.expiry().is_some());
+        }
+        refused(ask(&access, &request(None, &[])).await, 401, "unauthorized");
+        let wrong = [("authorization", "Bearer a.b.c")];
+        refused(
+            ask(&access, &request(None, &wrong)).await,
+            401,
+            "invalid_token",
+        );
+        assert!(access.admin("rule-me").validate().is_err());
+        let short = Access::jwt(JwtConfig::new(JwtKey::hs256("s3cret")));
+        assert_eq!(
+            short.validate().unwrap_err().to_string(),
+            "access takes an HS256 secret of at least 32 bytes"
+        );
+        let file = r#"{"jwt": {"algorithm": "HS256", "key": "0123456789abcdef0123456789abcdef"}}"#;
+        let access: Access = serde_json::from_str(file).unwrap();
+        assert_eq!(format!("{access:?}"), "Access::jwt(…)");
+        let wrong =
+            serde_json::from_str::<Access>(r#"{"jwt": {"algorithm": "HS256", "key": "s3cret"}}"#);
+        let error = wrong.unwrap_err().to_string();
+        assert!(error.starts_with("access takes an HS256 secret"), "{error}");
     }
 
     #[test]

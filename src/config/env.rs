@@ -31,6 +31,8 @@ const ALIASES: [(&str, &str); 10] = [
 const ACCESS: &str = "REALTIME_ACCESS";
 const VIEWER_TOKEN: &str = "REALTIME_VIEWER_TOKEN";
 const ADMIN_TOKEN: &str = "REALTIME_ADMIN_TOKEN";
+#[cfg(feature = "jwt")]
+const JWT: &str = "REALTIME_JWT";
 const PRICES: &str = "REALTIME_PRICES";
 const CORS: &str = "REALTIME_CORS";
 
@@ -41,7 +43,8 @@ impl RealtimeConfig {
     /// `REALTIME_MAX_CLIENTS=200`, `REALTIME_REPLAY_BYTES=16MiB`, `REALTIME_MAX_AGE=none`. Lists are separated by commas.
     /// `REALTIME_PRICES` is the JSON of a [`PriceTable`](crate::PriceTable); `REALTIME_CORS` is `off`, `any`, or a list
     /// of origins; `REALTIME_ACCESS` is `loopback`, `public`, or `bearer`, which takes
-    /// `REALTIME_VIEWER_TOKEN`; `REALTIME_ADMIN_TOKEN` goes with `bearer` and `public`. Only `route_label` and `shutdown`
+    /// `REALTIME_VIEWER_TOKEN`; `REALTIME_ADMIN_TOKEN` goes with `bearer` and `public`. With the feature `jwt`,
+    /// `jwt` takes `REALTIME_JWT`, the JSON that stands in a file under `access`, `jwt`. Only `route_label` and `shutdown`
     /// have no variable.
     ///
     /// These names are read too; their durations are milliseconds where they have no unit, and the name above
@@ -158,6 +161,10 @@ fn variable(setting: &Setting) -> String {
 }
 
 fn is_known(name: &str) -> bool {
+    #[cfg(feature = "jwt")]
+    if name == JWT {
+        return true;
+    }
     [ACCESS, VIEWER_TOKEN, ADMIN_TOKEN, PRICES, CORS].contains(&name)
         || ALIASES.iter().any(|(alias, _)| *alias == name)
         || SETTINGS.iter().any(|setting| variable(setting) == name)
@@ -183,13 +190,25 @@ fn access_from(vars: &BTreeMap<String, String>) -> Result<Option<Access>, Error>
                 "{ACCESS}=bearer needs {VIEWER_TOKEN}"
             )));
         }
-        (Some("loopback" | "public"), Some(_)) => {
+        (Some("loopback" | "public" | "jwt"), Some(_)) => {
             return Err(config_error(format!(
                 "{VIEWER_TOKEN} needs {ACCESS}=bearer"
             )));
         }
         (Some("loopback"), None) => Access::loopback(),
         (Some("public"), None) => Access::public(),
+        #[cfg(feature = "jwt")]
+        (Some("jwt"), None) => {
+            let json = vars
+                .get(JWT)
+                .ok_or_else(|| config_error(format!("{ACCESS}=jwt needs {JWT}")))?;
+            // Not the JSON's own error, which quotes what it finds.
+            let value: serde_json::Value = serde_json::from_str(json)
+                .map_err(|_| config_error(format!("{JWT} is not JSON")))?;
+            let jwt = serde_json::from_value(value)
+                .map_err(|error| config_error(format!("{JWT}: {error}")))?;
+            Access::jwt(jwt)
+        }
         // The value may be a token that was put into the wrong variable.
         (Some(_), _) => {
             return Err(config_error(format!(
@@ -449,6 +468,30 @@ mod tests {
             same.starts_with("REALTIME_ACCESS: access") && !same.contains("s3cret"),
             "{same}"
         );
+    }
+
+    #[cfg(feature = "jwt")]
+    #[test]
+    fn signed_tokens_come_with_their_key() {
+        let with = |json: &'static str| [("REALTIME_ACCESS", "jwt"), ("REALTIME_JWT", json)];
+        let good = with(r#"{"algorithm": "HS256", "key": "0123456789abcdef0123456789abcdef"}"#);
+        assert_eq!(
+            format!("{:?}", over(&good).unwrap().access),
+            "Access::jwt(…)"
+        );
+        assert_eq!(
+            refusal(&good[..1]),
+            "REALTIME_ACCESS=jwt needs REALTIME_JWT"
+        );
+        for (json, message) in [
+            ("s3cret", "REALTIME_JWT is not JSON"),
+            (
+                r#"{"algorithm": "HS256", "key": "s3cret"}"#,
+                "REALTIME_JWT: access takes an HS256 secret of at least 32 bytes",
+            ),
+        ] {
+            assert_eq!(refusal(&with(json)), message);
+        }
     }
 
     #[test]
