@@ -31,6 +31,11 @@ impl RealtimeHandle {
         Self { keeper }
     }
 
+    #[cfg(feature = "axum")]
+    pub(crate) fn config(&self) -> &crate::RealtimeConfig {
+        &self.keeper.runtime.config
+    }
+
     /// Describes a provider; nothing happens before [`upsert`](ProviderBuilder::upsert).
     ///
     /// Providers that only show up in traffic are listed, too; registering one gives it a name, a kind and what it

@@ -7,6 +7,8 @@ mod clock;
 mod collector;
 mod config;
 mod error;
+#[cfg(feature = "axum")]
+mod guard;
 mod handle;
 mod hub;
 mod layer;
@@ -24,6 +26,8 @@ pub use access::{JwtConfig, JwtKey};
 pub use aggregator::{ProviderStatus, Snapshot, Window};
 pub use config::RealtimeConfig;
 pub use error::Error;
+#[cfg(feature = "axum")]
+pub use guard::Guarded;
 pub use handle::{Events, ProviderBuilder, RealtimeHandle, Received};
 pub use hub::{ChannelConfig, Class, Filter, Level, LevelFilter, Position, Priority, Start};
 pub use layer::{RealtimeLayer, RealtimeRoutes};

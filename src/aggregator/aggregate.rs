@@ -111,9 +111,16 @@ impl Aggregator {
         self.pumped(|state| state.provider_metrics(id, window))
     }
 
-    /// Sets what the host says about a provider. `false`: there are 256 already, and this one is new.
-    pub(crate) fn upsert_provider(&self, info: ProviderInfo) -> bool {
-        let label = self.collector.labels().provider.intern(&info.id);
+    /// Sets what the host says about a provider. `false`: there are 256 already and this one is new, or it has no id.
+    pub(crate) fn upsert_provider(&self, mut info: ProviderInfo) -> bool {
+        let providers = &self.collector.labels().provider;
+        let label = providers.intern(&info.id);
+        if label.0 >= LabelId::FIRST
+            && let Some(id) = providers.resolve(label)
+        {
+            // A long id is cut for the table; requests will name the cut one.
+            info.id = id.to_owned();
+        }
         let mut state = lock(&self.state);
         state.capabilities.providers = true;
         if let Some(name) = &info.name

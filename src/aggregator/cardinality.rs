@@ -150,6 +150,7 @@ pub(crate) struct Audience {
     today: Distinct,
     minute: u64,
     day: u64,
+    round: u64,
 }
 
 impl Audience {
@@ -161,6 +162,7 @@ impl Audience {
             today: Distinct::default(),
             minute: 0,
             day: 0,
+            round: 0,
         }
     }
 
@@ -169,18 +171,22 @@ impl Audience {
         (user_timeout.as_secs().div_ceil(60).clamp(1, 1_440) + 1) as usize
     }
 
-    /// The minute in which users are counted now. A user has to be counted once in each.
-    pub(crate) fn minute(&self) -> u64 {
-        self.minute
+    /// Changes with the minute and with the day: a user has to be inserted once in each round.
+    pub(crate) fn round(&self) -> u64 {
+        self.round
     }
 
-    /// Moves on; both in wall time.
-    pub(crate) fn advance(&mut self, unix_seconds: u64) {
-        self.minute = self.minute.max(unix_seconds / 60);
-        let day = unix_seconds / 86_400;
+    /// Moves on: minutes with the ladder, the day with the wall clock.
+    pub(crate) fn advance(&mut self, ladder_seconds: u64, wall_seconds: u64) {
+        let (minute, day) = (ladder_seconds / 60, wall_seconds / 86_400);
+        if minute > self.minute {
+            self.minute = minute;
+            self.round += 1;
+        }
         if day > self.day {
             self.day = day;
             self.today.clear();
+            self.round += 1;
         }
     }
 
@@ -285,20 +291,20 @@ mod tests {
     fn users_leave_after_the_timeout_and_at_midnight() {
         let mut audience = Audience::new(Duration::from_secs(300));
         let midnight = 86_400 * 20_000;
-        audience.advance(midnight - 30);
+        audience.advance(midnight - 30, midnight - 30);
         audience.insert(1);
         audience.insert(2);
-        audience.advance(midnight + 30);
+        audience.advance(midnight + 30, midnight + 30);
         audience.insert(2);
         assert_eq!(audience.today().count(), 1);
         assert_eq!(audience.active().count(), 2);
         // A clock that is set back does not bring yesterday back.
-        audience.advance(midnight - 30);
+        audience.advance(midnight - 30, midnight - 30);
         audience.insert(3);
         assert_eq!(audience.today().count(), 2);
-        audience.advance(midnight + 60 * 5 + 59);
+        audience.advance(midnight + 60 * 5 + 59, midnight + 60 * 5 + 59);
         assert_eq!(audience.active().count(), 2);
-        audience.advance(midnight + 60 * 6);
+        audience.advance(midnight + 60 * 6, midnight + 60 * 6);
         assert_eq!(audience.active().count(), 0);
         assert_eq!(audience.today().count(), 2);
     }

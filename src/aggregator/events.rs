@@ -8,7 +8,7 @@ use crate::hub::{Dialect, Source, Tags};
 
 use super::{
     breakdown::{BreakdownRow, ProviderStats},
-    json::rfc3339,
+    json::{escape_separators, rfc3339},
     providers::{ProviderStatusEvent, ProvidersSnapshot},
     rows::Rows,
     snapshot::{Snapshot, StatusCode, Summary},
@@ -263,4 +263,5 @@ fn write(out: &mut Vec<u8>, value: &impl Serialize) {
         out.truncate(start);
         out.extend_from_slice(b"{}");
     }
+    escape_separators(out, start);
 }

@@ -246,6 +246,9 @@ pub(crate) struct Providers {
 impl Providers {
     /// Sets what the host says. `false`: there are too many, and this one was not taken.
     pub(crate) fn upsert(&mut self, info: ProviderInfo, label: LabelId, now: u64) -> bool {
+        if info.id.is_empty() {
+            return false;
+        }
         let known = self
             .entries
             .iter()

@@ -50,7 +50,6 @@ impl State {
         summary.currency = settings.currency.clone();
         summary.uptime_seconds = self.time.covered_us(0, u64::MAX) / SECOND_US;
         summary.started_at = self.time.start_us() / SECOND_US;
-        summary.capabilities = self.capabilities;
         snapshot
     }
 
@@ -123,11 +122,13 @@ impl State {
         let numbers = collector.totals();
         summary.in_flight = Some(numbers.in_flight);
         summary.in_flight_peak = Some(totals.in_flight_max.max(numbers.in_flight));
+        summary.capabilities = self.capabilities;
         summary.recorded = Some(numbers.recorded);
-        summary.dropped = Some(numbers.dropped + self.ready.skipped);
+        summary.dropped = Some(numbers.dropped);
         summary.feed = Some(Feed {
             capacity: numbers.feed_capacity,
             pending: numbers.feed_pending as usize + self.ready.rows(),
+            skipped: self.ready.skipped,
         });
         summary.series = Some(SeriesUse {
             routes: table_use(numbers.routes),
@@ -174,6 +175,8 @@ impl State {
         let mut summary = Summary::of(window, covered_us, &counts, &histogram, None);
         summary.window_start = self.time.printed(start_second, 1);
         summary.tenant_id = Some(tenant.to_owned());
+        summary.capabilities.tokens = counts.tokens() > 0;
+        summary.capabilities.cost = counts.cost_nanos > 0;
         summary.latency = latency;
         Snapshot {
             summary,
@@ -288,8 +291,7 @@ impl State {
         let slots = self.ladder.view(window).slots;
         let provider = self.providers.find(id)?;
         let all = slots.iter().map(|slot| slot.totals.counts.requests).sum();
-        let line = label_line(&slots, |slot| &slot.providers, provider.label, id);
-        Some(line.unwrap_or_else(|| empty_line(id)).provider(all))
+        Some(provider_line(provider, &slots).provider(all))
     }
 
     pub(crate) fn recent(&self, filter: &Filter, limit: usize) -> Requests {
@@ -388,12 +390,7 @@ fn newest<'a>(
 
 fn provider_view(provider: &Provider, slots: Option<&[&Slot]>) -> ProviderView {
     let id = &provider.info.id;
-    let stats = slots.map(|slots| {
-        let line = (provider.label.0 >= LabelId::FIRST)
-            .then(|| label_line(slots, |slot| &slot.providers, provider.label, id))
-            .flatten();
-        line.unwrap_or_else(|| empty_line(id)).provider(0)
-    });
+    let stats = slots.map(|slots| provider_line(provider, slots).provider(0));
     let stats = stats.as_ref();
     ProviderView {
         id: id.clone(),
@@ -416,6 +413,15 @@ fn provider_view(provider: &Provider, slots: Option<&[&Slot]>) -> ProviderView {
         message: provider.info.message.clone(),
         status_reason: provider.reason(),
     }
+}
+
+/// Without a label of its own, a provider's requests are in `other` and can't be told apart.
+fn provider_line<'a>(provider: &'a Provider, slots: &[&Slot]) -> Line<'a> {
+    let id = &provider.info.id;
+    (provider.label.0 >= LabelId::FIRST)
+        .then(|| label_line(slots, |slot| &slot.providers, provider.label, id))
+        .flatten()
+        .unwrap_or_else(|| empty_line(id))
 }
 
 fn empty_line(key: &str) -> Line<'_> {

@@ -181,6 +181,8 @@ pub struct Feed {
     pub capacity: usize,
     /// Rows that wait.
     pub pending: usize,
+    /// Rows that were never streamed, because whoever publishes them fell behind by 8,192.
+    pub skipped: u64,
 }
 
 /// How full the label tables are.

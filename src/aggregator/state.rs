@@ -110,7 +110,7 @@ impl State {
         let time = Timeline::new(reading.unix_us, reading.step_us);
         let now = time.now_us();
         let mut audience = Audience::new(settings.user_timeout);
-        audience.advance(now / SECOND_US);
+        audience.advance(now / SECOND_US, now / SECOND_US);
         Self {
             ladder: Ladder::new(
                 now,
@@ -143,7 +143,8 @@ impl State {
         let collector = Arc::clone(&self.context.collector);
         let now = self.time.observe(reading.unix_us, reading.step_us);
         self.ladder.advance(now);
-        self.audience.advance(self.time.wall_now_us() / SECOND_US);
+        self.audience
+            .advance(now / SECOND_US, self.time.wall_now_us() / SECOND_US);
         self.gauge(collector.take_peak());
         let origin_us = collector.clock().unix_us_of(0);
         collector.drain(DRAIN, |record| self.count(record, origin_us));
@@ -268,9 +269,11 @@ impl State {
         if self.batch.is_empty() {
             return;
         }
+        // Under load batches are full, and growing them step by step would copy every row several times.
+        let room = if self.batch.len() == BATCH { BATCH } else { 0 };
         let rows = Arc::new(Rows {
             context: Arc::clone(&self.context),
-            rows: std::mem::take(&mut self.batch),
+            rows: std::mem::replace(&mut self.batch, Vec::with_capacity(room)),
         });
         let newest = rows.rows.len().saturating_sub(self.max_recent);
         for index in newest..rows.rows.len() {
@@ -287,9 +290,7 @@ impl State {
         let now = self.time.now_us() / SECOND_US;
         for second in self.gauged.max(now.saturating_sub(3_600))..=now {
             let start = second * SECOND_US;
-            if second >= self.gauged
-                && (second == now || self.time.covered_us(start, start + SECOND_US) > 0)
-            {
+            if second == now || self.time.covered_us(start, start + SECOND_US) > 0 {
                 self.ladder.in_flight(second, peak);
             }
         }
@@ -357,7 +358,7 @@ struct Known {
 #[derive(Debug)]
 struct Acquaintance {
     user: User,
-    /// The minute in which the user was last counted as seen.
+    /// The round in which the user was last counted as seen.
     counted: u64,
 }
 
@@ -399,9 +400,9 @@ impl Known {
                 None => return Who::Other,
             }
         };
-        // Once a minute is enough: sets only ask whether, not how often. A day begins with a minute, too.
-        if acquaintance.counted != audience.minute() {
-            acquaintance.counted = audience.minute();
+        // Once a round is enough: sets only ask whether, not how often.
+        if acquaintance.counted != audience.round() {
+            acquaintance.counted = audience.round();
             audience.insert(acquaintance.user.hash);
         }
         Who::Named(&acquaintance.user)

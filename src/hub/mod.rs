@@ -486,6 +486,7 @@ impl Hub {
         // lets the reader share its chunks.
         let cursor = begin.cursor.min(view.head());
         reader.cursor.store(cursor, Ordering::Relaxed);
+        let from_logs = resume.verdict == Verdict::Partial;
         drop(state);
 
         if self.is_closed() {
@@ -511,6 +512,7 @@ impl Hub {
             chunks_after_close: subscription::CHUNKS_AFTER_CLOSE,
             ended: false,
             rate: None,
+            from_logs,
         })
     }
 

@@ -99,6 +99,9 @@ pub(crate) struct Subscription {
     pub(super) chunks_after_close: u8,
     pub(super) ended: bool,
     pub(super) rate: Option<Box<RateLimit>>,
+    /// The verdict said that events are missing, so what is missing is told from the logs, even where the view
+    /// happens to have it still.
+    pub(super) from_logs: bool,
 }
 
 /// A reader's own wish for fewer events (`max_rate`): a bucket of one second's worth.
@@ -185,7 +188,9 @@ impl Subscription {
         let head = self.hub.visible_head();
         let read = match self.view.read(self.cursor) {
             // Which events pass is this reader's own matter: it can't share a chunk.
-            ViewRead::Chunk(_) if self.rate.is_some() => ViewRead::Behind(self.view.head()),
+            ViewRead::Chunk(_) if self.rate.is_some() || self.from_logs => {
+                ViewRead::Behind(self.view.head())
+            }
             read => read,
         };
         match read {
@@ -195,6 +200,7 @@ impl Subscription {
             }
             ViewRead::Behind(limit) => {
                 self.hub.clone().read_logs(self, limit);
+                self.from_logs &= self.cursor < self.start_head;
                 if let Some(read) = self.next_queued() {
                     self.chunks_after_close -= u8::from(closing.is_some());
                     return Some(read);
