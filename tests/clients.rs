@@ -217,11 +217,12 @@ fn the_printed_curl_lines_work() {
             r#""success":true"#,
         ),
     ] {
-        let line = line
-            .replace("localhost:8080", &gateway.address)
-            .replace("curl ", "exec curl --silent --show-error ");
-        let mut child = Command::new("timeout")
-            .args([PATIENCE, "bash", "-c", &line])
+        let line = line.replace("localhost:8080", &gateway.address).replace(
+            "curl ",
+            &format!("exec curl --silent --max-time {PATIENCE} "),
+        );
+        let mut child = Command::new("bash")
+            .args(["-c", &line])
             .stdout(Stdio::piped())
             .spawn()
             .map(Running)
