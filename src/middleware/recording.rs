@@ -79,7 +79,10 @@ impl Recording {
         if at_its_end || never_sent {
             return self.finish_at(Outcome::Completed, now_us);
         }
-        self.expected_bytes = response.body().size_hint().exact();
+        // A body that does not know its length may stand behind a head that announces it: the server stops polling
+        // when it has handed over so many bytes (RFC 9110, section 8.6).
+        let known = response.body().size_hint().exact();
+        self.expected_bytes = known.or_else(|| content_length(response.headers()));
         if self.expected_bytes == Some(0) {
             self.complete_us = Some(now_us);
         }
@@ -169,6 +172,10 @@ impl Recording {
         let status = headers.get(&GRPC_STATUS);
         self.grpc_failed |= status.is_some_and(|status| status.as_bytes() != b"0");
     }
+}
+
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(http::header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 impl Drop for Recording {
