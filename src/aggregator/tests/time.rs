@@ -45,6 +45,7 @@ fn requests_leave_a_window_with_their_slot() {
     ] {
         let start = house.unix_us;
         house.finish_many(1);
+        house.pump();
         house.pass(within as f64);
         assert!(house.total(window) >= 1, "{window} at {within} s");
         house.unix_us = start;
