@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use serde::{Serialize, ser::SerializeSeq};
+use serde::Serialize;
 
 use crate::hub::{Dialect, Source, Tags};
 
@@ -10,7 +10,7 @@ use super::{
     breakdown::{BreakdownRow, ProviderStats},
     json::{escape_separators, rfc3339},
     providers::{ProviderStatusEvent, ProvidersSnapshot},
-    rows::{RowView, Rows},
+    rows::Rows,
     snapshot::{Snapshot, StatusCode, Summary},
 };
 
@@ -43,141 +43,6 @@ impl Source for Rows {
 
     fn weight(&self) -> usize {
         Rows::weight(self)
-    }
-}
-
-/// The rows of a second or so as `logs` events: one for each tenant, so that a tenant's wall can let its own through,
-/// and more where a line would become too long.
-#[derive(Debug)]
-pub(crate) struct LogsBatch {
-    timestamp: u64,
-    batches: Vec<Arc<Rows>>,
-    parts: Vec<Part>,
-    weight: usize,
-}
-
-/// One event: where its rows stand, as batch and place in it. Never empty.
-#[derive(Debug)]
-struct Part {
-    rows: Vec<(u32, u32)>,
-    len: usize,
-}
-
-impl LogsBatch {
-    /// `None` where there are no rows.
-    pub(crate) fn new(timestamp: u64, batches: Vec<Arc<Rows>>) -> Option<Self> {
-        // `{"timestamp":18446744073709551615,"logs":[],"count":4294967295}`
-        const AROUND: usize = 72;
-        let mut parts: Vec<Part> = Vec::new();
-        // The part that is being filled, by tenant.
-        let mut open: Vec<(u32, usize)> = Vec::new();
-        for (batch, rows) in batches.iter().enumerate() {
-            for (index, row) in rows.rows.iter().enumerate() {
-                let len = rows.view(index).max_len() + 1;
-                let tenant = row.record.tenant.0;
-                let filling = open.iter_mut().find(|(of, _)| *of == tenant);
-                let place = (batch as u32, index as u32);
-                match filling {
-                    Some((_, part)) if parts[*part].len + len <= MAX_DATA => {
-                        parts[*part].rows.push(place);
-                        parts[*part].len += len;
-                    }
-                    other => {
-                        match other {
-                            Some((_, part)) => *part = parts.len(),
-                            None => open.push((tenant, parts.len())),
-                        }
-                        parts.push(Part {
-                            rows: vec![place],
-                            len: AROUND + len,
-                        });
-                    }
-                }
-            }
-        }
-        if parts.is_empty() {
-            return None;
-        }
-        let weight = batches.iter().map(|rows| rows.weight()).sum();
-        Some(Self {
-            timestamp,
-            batches,
-            parts,
-            weight,
-        })
-    }
-
-    fn rows(&self, index: usize) -> impl Iterator<Item = RowView<'_>> {
-        self.parts[index]
-            .rows
-            .iter()
-            .map(|&(batch, index)| self.batches[batch as usize].view(index as usize))
-    }
-}
-
-impl Source for LogsBatch {
-    fn len(&self) -> usize {
-        self.parts.len()
-    }
-
-    fn name(&self, _index: usize, _dialect: Dialect) -> &str {
-        "logs"
-    }
-
-    fn write_json(&self, index: usize, _dialect: Dialect, out: &mut Vec<u8>) {
-        #[derive(Serialize)]
-        struct Logs<T> {
-            timestamp: u64,
-            logs: T,
-            count: usize,
-        }
-        struct List<'a>(&'a LogsBatch, usize);
-        impl Serialize for List<'_> {
-            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                let mut list = serializer.serialize_seq(Some(self.0.parts[self.1].rows.len()))?;
-                for row in self.0.rows(self.1) {
-                    list.serialize_element(&row)?;
-                }
-                list.end()
-            }
-        }
-        write(
-            out,
-            &Logs {
-                timestamp: self.timestamp,
-                logs: List(self, index),
-                count: self.parts[index].rows.len(),
-            },
-        );
-    }
-
-    /// What all rows of the event have in common; a criterion that only some of them meet does not let it through.
-    fn tags(&self, index: usize) -> Tags<'_> {
-        let mut rows = self.rows(index);
-        let Some(first) = rows.next() else {
-            return Tags::default();
-        };
-        let mut common = first.tags("logs");
-        for row in rows {
-            let tags = row.tags("logs");
-            let keep = |common: &mut Option<&str>, other: Option<&str>| {
-                if *common != other {
-                    *common = None;
-                }
-            };
-            keep(&mut common.provider, tags.provider);
-            keep(&mut common.model, tags.model);
-            keep(&mut common.user, tags.user);
-            keep(&mut common.tenant, tags.tenant);
-            keep(&mut common.route, tags.route);
-            common.error &= tags.error;
-        }
-        common
-    }
-
-    fn weight(&self) -> usize {
-        let parts: usize = self.parts.iter().map(|part| part.rows.len() * 8 + 40).sum();
-        size_of::<Self>() + parts + self.weight
     }
 }
 

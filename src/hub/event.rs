@@ -1,8 +1,8 @@
 //! What the hub carries: entries of one or more events, encoded lazily and at most once per wire form.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
-use super::filter::Tags;
+use super::filter::{Filter, Tags};
 
 /// Where the events of one entry come from. One entry holds one event, or a batch that was published together;
 /// every event of it has its own sequence number.
@@ -23,13 +23,30 @@ pub(crate) trait Source: Send + Sync + fmt::Debug {
     /// What filters look at.
     fn tags(&self, index: usize) -> Tags<'_>;
 
-    /// In a state channel, the newest event of each key stands for all earlier ones. `""` is a key like any other.
+    /// For an event that is made of rows (`logs`): the same event with only the rows that a reader wants and may
+    /// see. Events that are one thing answer [`Narrowed::Whole`] and are judged by their tags.
+    fn narrow(&self, _filter: &Filter, _tenant: Option<&str>) -> Narrowed {
+        Narrowed::Whole
+    }
+
+    /// In a state channel, which holds single events, the newest event of each key stands for all earlier ones. `""` is a key like any other.
     fn key(&self, _index: usize) -> &str {
         ""
     }
 
     /// About how many bytes the entry keeps alive while a log holds it.
     fn weight(&self) -> usize;
+}
+
+/// What is left of an event for one kind of reader.
+#[derive(Debug)]
+pub(crate) enum Narrowed {
+    /// It is not made of rows.
+    Whole,
+    /// No row is left.
+    Nothing,
+    /// The rows that are left, as one event.
+    Rows(Arc<dyn Source>),
 }
 
 /// Which of the two printed shapes of an event is wanted.

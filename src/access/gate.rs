@@ -1,0 +1,380 @@
+//! The gate: the one question that the router asks before it answers anything.
+
+use std::{
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Response, header, request::Parts};
+
+use super::{
+    cors::Cors,
+    credentials::{Credentials, is_token},
+    origin::{Origins, is_upgrade, needs_check},
+    peer::TrustedProxies,
+    policy::Access,
+    principal::Principal,
+    reconnect::ReconnectTokens,
+    refusal::Refusal,
+    secret::TokenKey,
+    ticket::{TICKET_TTL, Tickets},
+};
+use crate::{clock::Clock, error::Error};
+
+/// Everything that stands between a request and an answer of ours.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    access: Access,
+    origins: Origins,
+    cors: Cors,
+    proxies: TrustedProxies,
+    tickets: Tickets,
+    reconnect: ReconnectTokens,
+    clock: Clock,
+}
+
+/// What a gate is made of.
+#[derive(Clone, Debug)]
+pub(crate) struct GateSettings<'a> {
+    pub(crate) access: &'a Access,
+    pub(crate) cors: &'a Cors,
+    pub(crate) allowed_origins: &'a [String],
+    pub(crate) trusted_proxies: &'a [String],
+    pub(crate) token_key: Option<&'a TokenKey>,
+}
+
+impl Gate {
+    /// # Errors
+    ///
+    /// The system has no source of randomness.
+    pub(crate) fn new(settings: &GateSettings<'_>, clock: Clock) -> Result<Self, Error> {
+        let named = settings.allowed_origins.iter();
+        Ok(Self {
+            access: settings.access.clone(),
+            origins: Origins::new(named.chain(settings.cors.listed())),
+            cors: settings.cors.clone(),
+            proxies: TrustedProxies::new(settings.trusted_proxies),
+            tickets: Tickets::new(clock),
+            reconnect: ReconnectTokens::new(settings.token_key, clock)?,
+            clock,
+        })
+    }
+
+    /// Who asks, or why not. Cancel safe: nothing but a ticket is used up, and that before the first await.
+    pub(crate) async fn admit(&self, parts: &Parts) -> Result<Principal, Refusal> {
+        self.check_origin(parts)?;
+        let ticket = self.ticket_of(parts);
+        let principal = match ticket.and_then(|text| self.tickets.redeem(text)) {
+            Some(principal) => principal,
+            // A browser repeats its URL, used ticket and all, when it reconnects; a cookie may still let it in.
+            None => match self.access.authorize(parts, &self.origins).await {
+                Err(refusal) if ticket.is_some() && refusal.status() == 401 => {
+                    return Err(Refusal::invalid_token(
+                        "invalid_ticket",
+                        "the ticket is unknown, used or older than 30 seconds: ask for a new one",
+                    ));
+                }
+                result => result?,
+            },
+        };
+        self.check_expiry(principal)
+    }
+
+    /// The same with a token that came in a message, as a WebSocket's `auth` does, instead of the request's own
+    /// credentials.
+    pub(crate) async fn admit_token(
+        &self,
+        parts: &Parts,
+        token: &str,
+    ) -> Result<Principal, Refusal> {
+        let invalid = || Refusal::invalid_token("invalid_token", "the token is not valid");
+        if !is_token(token) {
+            return Err(invalid());
+        }
+        let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| invalid())?;
+        value.set_sensitive(true);
+        let mut parts = parts.clone();
+        parts.headers.insert(header::AUTHORIZATION, value);
+        self.check_origin(&parts)?;
+        let principal = self.access.authorize(&parts, &self.origins).await?;
+        self.check_expiry(principal)
+    }
+
+    /// A ticket for the principal and how long it lives; `Err` (429) where too many wait to be redeemed.
+    pub(crate) fn issue_ticket(
+        &self,
+        principal: &Principal,
+        channels: Option<&[Arc<str>]>,
+    ) -> Result<(String, Duration), Refusal> {
+        match self.tickets.issue(principal, channels) {
+            Ok(Some(text)) => Ok((text, TICKET_TTL)),
+            Ok(None) => Err(Refusal::too_many(
+                "too_many_tickets",
+                "too many tickets wait to be redeemed",
+            )),
+            Err(error) => Err(Refusal::unavailable("no_randomness", error.to_string())),
+        }
+    }
+
+    pub(crate) fn reconnect_tokens(&self) -> &ReconnectTokens {
+        &self.reconnect
+    }
+
+    /// The address that limits for each address count by; `None` where nobody said it.
+    pub(crate) fn client_ip(&self, parts: &Parts) -> Option<IpAddr> {
+        self.proxies.client_ip(parts)
+    }
+
+    /// See [`Cors::preflight`]. A preflight carries no credentials, so it is answered before anybody is admitted.
+    pub(crate) fn preflight(&self, parts: &Parts) -> Option<Response<Bytes>> {
+        self.cors.preflight(parts)
+    }
+
+    /// See [`Cors::apply`]; for every answer, refusals too, so that a page can read why.
+    pub(crate) fn apply_cors(&self, request: &HeaderMap, response: &mut HeaderMap) {
+        self.cors.apply(request, response);
+    }
+
+    /// A page that could make the browser put an `Authorization` header on a request has been allowed to by CORS;
+    /// sockets know neither.
+    fn check_origin(&self, parts: &Parts) -> Result<(), Refusal> {
+        let by_header = || Credentials::of(&parts.headers).is_explicit();
+        if needs_check(parts) && (is_upgrade(parts) || !by_header()) {
+            self.origins.check(parts)?;
+        }
+        Ok(())
+    }
+
+    /// With [`Access::loopback`] a ticket is no way around being on the machine.
+    fn ticket_of<'a>(&self, parts: &'a Parts) -> Option<&'a str> {
+        if self.access.is_loopback() {
+            return None;
+        }
+        parts
+            .uri
+            .query()?
+            .split('&')
+            .find_map(|pair| pair.strip_prefix("ticket="))
+    }
+
+    fn check_expiry(&self, principal: Principal) -> Result<Principal, Refusal> {
+        let now = UNIX_EPOCH + Duration::from_millis(self.clock.unix_ms());
+        if principal
+            .expiry()
+            .is_some_and(|expiry: SystemTime| expiry <= now)
+        {
+            return Err(Refusal::invalid_token(
+                "token_expired",
+                "the credentials have expired",
+            ));
+        }
+        Ok(principal)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{Method, Request};
+
+    use super::*;
+    use crate::access::{Denied, PeerAddr};
+
+    fn gate(access: Access) -> Gate {
+        gate_with(access, Cors::off(), &[])
+    }
+
+    fn gate_with(access: Access, cors: Cors, allowed_origins: &[String]) -> Gate {
+        let settings = GateSettings {
+            access: &access,
+            cors: &cors,
+            allowed_origins,
+            trusted_proxies: &[],
+            token_key: None,
+        };
+        Gate::new(&settings, Clock::new()).unwrap()
+    }
+
+    fn request(method: Method, uri: &str, headers: &[(&str, &str)]) -> Parts {
+        let mut request = Request::builder().method(method).uri(uri);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.body(()).unwrap().into_parts().0
+    }
+
+    fn get(uri: &str, headers: &[(&str, &str)]) -> Parts {
+        request(Method::GET, uri, headers)
+    }
+
+    #[track_caller]
+    fn refused(result: Result<Principal, Refusal>, status: u16, code: &str) {
+        let refusal = result.unwrap_err();
+        assert_eq!((refusal.status().as_u16(), refusal.code()), (status, code));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_ticket_opens_once_and_a_cookie_still_does() {
+        let gate = gate(Access::bearer("see-me"));
+        let viewer = gate
+            .admit(&get("/stream", &[("authorization", "Bearer see-me")]))
+            .await
+            .unwrap();
+        let (ticket, ttl) = gate.issue_ticket(&viewer, None).unwrap();
+        assert_eq!(ttl, Duration::from_secs(30));
+        let uri = format!("/stream?channels=stats&ticket={ticket}");
+        assert_eq!(gate.admit(&get(&uri, &[])).await.unwrap(), viewer);
+        refused(gate.admit(&get(&uri, &[])).await, 401, "invalid_ticket");
+        let with_cookie = get(&uri, &[("cookie", "realtime_token=see-me")]);
+        assert_eq!(gate.admit(&with_cookie).await.unwrap(), viewer);
+        refused(
+            gate.admit(&get("/stream?xticket=1", &[])).await,
+            401,
+            "unauthorized",
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_ticket_is_no_way_around_loopback() {
+        let gate = gate(Access::loopback());
+        let (ticket, _) = gate
+            .issue_ticket(&Principal::admin("loopback"), None)
+            .unwrap();
+        let mut parts = get(&format!("/stream?ticket={ticket}"), &[]);
+        parts
+            .extensions
+            .insert(PeerAddr("192.0.2.1:4000".parse().unwrap()));
+        refused(gate.admit(&parts).await, 403, "not_loopback");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_foreign_page_opens_no_socket_and_changes_nothing() {
+        let gate = gate(Access::bearer("see-me"));
+        let foreign = [
+            ("host", "h"),
+            ("origin", "https://evil.example"),
+            ("cookie", "realtime_token=see-me"),
+        ];
+        let own = [
+            ("host", "h"),
+            ("origin", "https://h"),
+            ("cookie", "realtime_token=see-me"),
+        ];
+        let upgrade = |headers: &[(&'static str, &'static str)]| {
+            let mut headers = headers.to_vec();
+            headers.push(("upgrade", "websocket"));
+            get("/ws", &headers)
+        };
+        refused(gate.admit(&upgrade(&foreign)).await, 403, "cross_origin");
+        assert!(gate.admit(&upgrade(&own)).await.is_ok());
+        let post = request(Method::POST, "/api/realtime/ticket", &foreign);
+        refused(gate.admit(&post).await, 403, "cross_origin");
+        let delete = request(Method::DELETE, "/api/realtime/widgets/1", &own);
+        assert!(gate.admit(&delete).await.is_ok());
+        // Reading is what CORS decides about.
+        assert!(gate.admit(&get("/stream", &foreign)).await.is_ok());
+        // A token in the header was put there on purpose, but no browser puts one on a socket.
+        let mut with_header = foreign.to_vec();
+        with_header[2] = ("authorization", "Bearer see-me");
+        let post = request(Method::POST, "/api/realtime/ticket", &with_header);
+        assert!(gate.admit(&post).await.is_ok());
+        refused(
+            gate.admit(&upgrade(&with_header)).await,
+            403,
+            "cross_origin",
+        );
+        // A ticket is not used up by a request that is refused anyway.
+        let (ticket, _) = gate.issue_ticket(&Principal::viewer("ana"), None).unwrap();
+        let mut parts = upgrade(&foreign);
+        parts.uri = format!("/ws?ticket={ticket}").parse().unwrap();
+        refused(gate.admit(&parts).await, 403, "cross_origin");
+        let again = get(&format!("/ws?ticket={ticket}"), &[]);
+        assert!(gate.admit(&again).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn named_origins_are_trusted_and_any_is_not() {
+        let upgrade = get(
+            "/ws",
+            &[
+                ("host", "h"),
+                ("origin", "https://app.example"),
+                ("upgrade", "websocket"),
+            ],
+        );
+        let app = ["https://app.example".to_owned()];
+        for (cors, allowed_origins, admitted) in [
+            (Cors::off(), &app[..], true),
+            (Cors::list(["https://app.example"]), &[], true),
+            (Cors::any(), &[], false),
+            (Cors::list(["https://other.example"]), &[], false),
+        ] {
+            let gate = gate_with(Access::public(), cors, allowed_origins);
+            assert_eq!(gate.admit(&upgrade).await.is_ok(), admitted);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_message_can_bring_the_token() {
+        let gate = gate(Access::bearer("see-me").admin("rule-me"));
+        let upgrade = get("/ws", &[("host", "h"), ("upgrade", "websocket")]);
+        assert!(
+            gate.admit_token(&upgrade, "rule-me")
+                .await
+                .unwrap()
+                .is_admin()
+        );
+        assert!(
+            !gate
+                .admit_token(&upgrade, "see-me")
+                .await
+                .unwrap()
+                .is_admin()
+        );
+        for token in ["", "no", "see me", "see-me\r\nx: y", &"s".repeat(5000)] {
+            refused(
+                gate.admit_token(&upgrade, token).await,
+                401,
+                "invalid_token",
+            );
+        }
+        // The token of the message stands, not the credentials of the upgrade.
+        let upgrade = get("/ws", &[("authorization", "Bearer rule-me")]);
+        assert!(
+            !gate
+                .admit_token(&upgrade, "see-me")
+                .await
+                .unwrap()
+                .is_admin()
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn credentials_that_have_run_out_are_refused() {
+        let expires = SystemTime::now() + Duration::from_secs(60);
+        let gate = gate(Access::check(move |_| async move {
+            Ok::<_, Denied>(Principal::viewer("ana").expires_at(expires))
+        }));
+        let viewer = gate.admit(&get("/stream", &[])).await.unwrap();
+        assert_eq!(viewer.expiry(), Some(expires));
+        tokio::time::advance(Duration::from_secs(50)).await;
+        let (ticket, _) = gate.issue_ticket(&viewer, None).unwrap();
+        tokio::time::advance(Duration::from_secs(11)).await;
+        refused(gate.admit(&get("/stream", &[])).await, 401, "token_expired");
+        // A ticket lives no longer than what it stands for.
+        let by_ticket = get(&format!("/stream?ticket={ticket}"), &[]);
+        refused(gate.admit(&by_ticket).await, 401, "token_expired");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_future_can_be_sent() {
+        fn is_send<T: Send>(value: T) -> T {
+            value
+        }
+        let gate = gate(Access::public());
+        let parts = get("/", &[]);
+        assert!(is_send(gate.admit(&parts)).await.is_ok());
+        assert!(is_send(gate.admit_token(&parts, "x")).await.is_ok());
+    }
+}

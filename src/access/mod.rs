@@ -1,0 +1,32 @@
+//! Access: who may look, who may do what, and how a browser proves it.
+
+#[cfg(feature = "jwt")]
+mod claims;
+mod cors;
+mod credentials;
+mod encode;
+mod gate;
+#[cfg(feature = "jwt")]
+mod jwt;
+mod origin;
+mod peer;
+mod policy;
+mod principal;
+mod reconnect;
+mod refusal;
+mod secret;
+mod ticket;
+
+pub use cors::Cors;
+pub(crate) use gate::{Gate, GateSettings};
+#[cfg(feature = "jwt")]
+pub use jwt::{JwtConfig, JwtKey};
+pub(crate) use origin::is_origin;
+pub use peer::PeerAddr;
+pub(crate) use peer::is_network;
+pub use policy::Access;
+pub use principal::{Principal, Role};
+pub(crate) use reconnect::Resume;
+pub use refusal::Denied;
+pub(crate) use refusal::Refusal;
+pub(crate) use secret::TokenKey;

@@ -1,0 +1,302 @@
+//! The handle: everything a host does besides being recorded.
+
+use std::{
+    future::poll_fn,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+
+use crate::{
+    aggregator::{ProviderInfo, ProviderStatus, Snapshot, Window},
+    error::{Error, Kind},
+    hub::{ChannelConfig, ChannelSet, Filter, Level, Position, Read, Start, Subscription, ViewSpec},
+    publish::{Event, LogLine},
+    runtime::Keeper,
+    transport,
+};
+
+/// Publishes, subscribes, registers, drains. Cheap to clone; every method can be called from anywhere.
+///
+/// The tasks behind it end with the last layer, service and handle.
+#[derive(Clone, Debug)]
+pub struct RealtimeHandle {
+    keeper: Arc<Keeper>,
+}
+
+impl RealtimeHandle {
+    pub(crate) fn new(keeper: Arc<Keeper>) -> Self {
+        Self { keeper }
+    }
+
+    #[cfg(feature = "axum")]
+    pub(crate) fn config(&self) -> &crate::RealtimeConfig {
+        &self.keeper.runtime.config
+    }
+
+    /// Describes a provider; nothing happens before [`upsert`](ProviderBuilder::upsert).
+    ///
+    /// Providers that only show up in traffic are listed, too; registering one gives it a name, a kind and what it
+    /// can do, and lets the host set its status.
+    pub fn provider(&self, id: impl Into<String>) -> ProviderBuilder {
+        let info = ProviderInfo { id: id.into(), ..ProviderInfo::default() };
+        ProviderBuilder { keeper: self.keeper.clone(), info }
+    }
+
+    /// Registers a channel. A channel of the same name is kept as it is.
+    ///
+    /// # Errors
+    /// [`is_invalid`](Error::is_invalid): the name is not 1 to 64 characters of `a-z`, `0-9`, `_`, `-`, `.`, is
+    /// reserved, or would be more than [`max_channels`](crate::RealtimeConfig::max_channels).
+    pub fn channel(&self, name: &str, config: ChannelConfig) -> Result<(), Error> {
+        self.keeper.runtime.hub.channel(name, config).map(|_| ())
+    }
+
+    /// Hands an event to the hub. Never blocks and never awaits; the hub's task delivers it.
+    ///
+    /// # Errors
+    /// - [`is_unknown_channel`](Error::is_unknown_channel): the channel was not registered,
+    /// - [`is_invalid`](Error::is_invalid): the type or the data is not taken, or the channel is one of ours
+    ///   (`stats`, `logs`, `providers`, `requests`, `system`) that the crate fills itself,
+    /// - [`is_full`](Error::is_full): the hub's inbox is full; counted as `refused` in `hub/stats`,
+    /// - [`is_closed`](Error::is_closed): the hub has been shut down.
+    pub fn publish(&self, event: Event) -> Result<(), Error> {
+        let runtime = &self.keeper.runtime;
+        runtime.start();
+        let Some(channel) = runtime.hub.channel_id(&event.channel) else {
+            return Err(Error::new(
+                Kind::UnknownChannel,
+                format!("channel {:.64?} is not registered", event.channel),
+            ));
+        };
+        let built_in = runtime.built_in;
+        if [built_in.stats, built_in.logs, built_in.providers, built_in.requests, built_in.system].contains(&channel) {
+            return Err(Error::new(
+                Kind::Invalid,
+                format!("channel {:?} is filled by the crate; register one of your own", event.channel),
+            ));
+        }
+        runtime.hub.publish(channel, Arc::new(event.into_source()?))
+    }
+
+    /// Publishes an application log line as a `log` event on the channels `logs` and `all`. What the hub's inbox
+    /// does not take is counted there.
+    pub fn log(&self, level: Level, component: impl Into<String>, message: impl Into<String>) {
+        self.log_line(LogLine::new(level, component, message));
+    }
+
+    /// As [`log`](Self::log), with a provider, a request, a tenant or fields.
+    pub fn log_line(&self, line: LogLine) {
+        let runtime = &self.keeper.runtime;
+        runtime.start();
+        let line = line.stamp(runtime.clock.unix_ms());
+        let _ = runtime.hub.publish(runtime.built_in.logs, Arc::new(line));
+    }
+
+    /// Registers a gauge: its value stands in every `system` event and in `/overview`. Read every
+    /// [`system_interval`](crate::RealtimeConfig::system_interval) by a background task, so it must be quick; one that panics or is not
+    /// finite reads as `null`. A gauge of the same name is replaced.
+    ///
+    /// # Errors
+    /// [`is_invalid`](Error::is_invalid): a name of 0 or more than 128 bytes, or more than 256 gauges.
+    pub fn gauge(
+        &self,
+        name: impl Into<String>,
+        read: impl Fn() -> f64 + Send + Sync + 'static,
+    ) -> Result<(), Error> {
+        self.keeper.runtime.gauges.insert(name.into(), Arc::new(read))
+    }
+
+    /// The same events in process, from now on.
+    ///
+    /// # Errors
+    /// As [`subscribe_from`](Self::subscribe_from).
+    pub fn subscribe<'a>(
+        &self,
+        channels: impl IntoIterator<Item = &'a str>,
+        filter: Filter,
+    ) -> Result<Events, Error> {
+        self.subscribe_from(channels, filter, Start::Latest)
+    }
+
+    /// The same events in process, from a position on. `all` stands for every channel.
+    ///
+    /// # Errors
+    /// [`is_unknown_channel`](Error::is_unknown_channel), [`is_full`](Error::is_full) where
+    /// [`max_clients`](crate::RealtimeConfig::max_clients) are there already, [`is_closed`](Error::is_closed).
+    pub fn subscribe_from<'a>(
+        &self,
+        channels: impl IntoIterator<Item = &'a str>,
+        filter: Filter,
+        start: Start,
+    ) -> Result<Events, Error> {
+        let runtime = &self.keeper.runtime;
+        runtime.start();
+        let mut ids = Vec::new();
+        let mut all = false;
+        for name in channels {
+            if name == "all" {
+                all = true;
+                continue;
+            }
+            let unknown = || Error::new(Kind::UnknownChannel, format!("channel {name:.64?} is not registered"));
+            ids.push(runtime.hub.channel_id(name).ok_or_else(unknown)?);
+        }
+        ids.sort_unstable();
+        ids.dedup();
+        let spec = ViewSpec {
+            channels: if all { ChannelSet::All } else { ChannelSet::Some(ids.into()) },
+            filter,
+            tenant: None,
+            form: transport::RECORD_FORM,
+        };
+        let subscription = runtime.hub.subscribe(spec, start).map_err(|refused| match refused {
+            crate::hub::Refused::Full => Error::new(Kind::Full, "as many readers as max_clients allows are there"),
+            crate::hub::Refused::Closed => Error::new(Kind::Closed, "the hub has been shut down"),
+        })?;
+        Ok(Events { subscription, chunk: Bytes::new() })
+    }
+
+    /// The aggregated numbers of a window, every request that has ended until now included.
+    pub fn snapshot(&self, window: Window) -> Snapshot {
+        self.keeper.runtime.aggregator.refresh();
+        self.keeper.runtime.aggregator.snapshot(window, None)
+    }
+
+    /// Closes every stream with a `drain` event, evenly over a window, refuses new ones, turns readiness to 503,
+    /// then ends the background tasks. Returns when everybody has left, at the latest a second after the window.
+    ///
+    /// Cancel safe: what has begun goes on.
+    pub async fn drain(&self, window: Duration) {
+        self.keeper.runtime.drain(window).await;
+    }
+
+    /// Ends every stream with a `drain` event now, and the background tasks. Does not wait.
+    pub fn shutdown(&self) {
+        self.keeper.runtime.end();
+    }
+}
+
+/// A provider that is being described. Made by [`RealtimeHandle::provider`].
+#[derive(Debug)]
+#[must_use = "nothing happens before `upsert`"]
+pub struct ProviderBuilder {
+    keeper: Arc<Keeper>,
+    info: ProviderInfo,
+}
+
+impl ProviderBuilder {
+    /// The name that people read. Defaults to the id.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.info.name = Some(name.into());
+        self
+    }
+
+    /// `free`, `paid`, `local`: whatever the host sorts by. The field `type` in `providers`.
+    pub fn kind(mut self, kind: impl Into<String>) -> Self {
+        self.info.kind = Some(kind.into());
+        self
+    }
+
+    /// How many models it offers.
+    pub fn models(mut self, count: u32) -> Self {
+        self.info.models = Some(count);
+        self
+    }
+
+    /// Whether it can stream answers.
+    pub fn supports_streaming(mut self, supports: bool) -> Self {
+        self.info.supports_streaming = Some(supports);
+        self
+    }
+
+    /// Whether it can call tools.
+    pub fn supports_tools(mut self, supports: bool) -> Self {
+        self.info.supports_tools = Some(supports);
+        self
+    }
+
+    /// The status, instead of the one that its traffic shows.
+    pub fn status(mut self, status: ProviderStatus) -> Self {
+        self.info.status = Some(status);
+        self
+    }
+
+    /// A sentence for people, shown beside the status.
+    pub fn message(mut self, message: impl Into<String>) -> Self {
+        self.info.message = message.into();
+        self
+    }
+
+    /// Registers it, or replaces what was said of it before. `false` where there are 256 providers already and this
+    /// one is new.
+    pub fn upsert(self) -> bool {
+        self.keeper.runtime.aggregator.upsert_provider(self.info)
+    }
+}
+
+/// A subscription in process. Dropping it leaves the hub.
+///
+/// Cancel safe: [`next`](Self::next) loses nothing when its future is dropped.
+#[derive(Debug)]
+pub struct Events {
+    subscription: Subscription,
+    /// What has been read and not yet been given out: lines of the record form.
+    chunk: Bytes,
+}
+
+/// What a subscription in process yields.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Received {
+    /// An event.
+    Event {
+        /// Its position.
+        id: Position,
+        /// The channel's name.
+        channel: String,
+        /// The event's type.
+        kind: String,
+        /// The data, as JSON.
+        data: Bytes,
+    },
+    /// Events that this reader does not get.
+    Gap {
+        /// The channel's name.
+        channel: String,
+        /// How many; `None` where it can't be known.
+        missed: Option<u64>,
+    },
+}
+
+impl Events {
+    /// The next event; `None` after shutdown.
+    pub async fn next(&mut self) -> Option<Received> {
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    /// Where this reader stands; give it to [`subscribe_from`](RealtimeHandle::subscribe_from) to go on here.
+    pub fn position(&self) -> Position {
+        self.subscription.position()
+    }
+
+    /// As [`next`](Self::next), for hand-written futures and streams.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Received>> {
+        loop {
+            if let Some(event) = transport::next_record(&mut self.chunk) {
+                return Poll::Ready(Some(event));
+            }
+            match self.subscription.poll_read(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Some(Read::Events(bytes))) => self.chunk = bytes,
+                Poll::Ready(Some(Read::Gap(gap))) => {
+                    return Poll::Ready(Some(Received::Gap { channel: gap.channel, missed: gap.missed }));
+                }
+                Poll::Ready(Some(Read::Heartbeat(_))) => {}
+                Poll::Ready(Some(Read::Closed(_)) | None) => return Poll::Ready(None),
+            }
+        }
+    }
+}

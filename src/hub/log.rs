@@ -1,0 +1,221 @@
+//! A channel's log: the events it still holds, bounded by count, bytes and age, and what it let go.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
+
+use super::entry::Entry;
+
+/// The bounds of one log. Whatever is reached first evicts the oldest entry; the newest is always kept.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    pub(crate) events: usize,
+    pub(crate) bytes: usize,
+    pub(crate) age_us: u64,
+}
+
+/// How many runs of evicted numbers a log remembers, to tell a reader exactly how many it missed. Beyond, the
+/// count is a lower bound. 64 KiB at most.
+const MAX_EVICTED_RUNS: usize = 4096;
+
+/// Every event counts: the log of the stream and critical classes.
+#[derive(Debug)]
+pub(crate) struct StreamLog {
+    bounds: Bounds,
+    entries: VecDeque<Arc<Entry>>,
+    events: usize,
+    bytes: usize,
+    /// Runs of evicted numbers, first and length, ascending.
+    evicted: VecDeque<(u64, u64)>,
+    evicted_events: u64,
+}
+
+impl StreamLog {
+    pub(crate) fn new(bounds: Bounds) -> Self {
+        Self {
+            bounds,
+            entries: VecDeque::new(),
+            events: 0,
+            bytes: 0,
+            evicted: VecDeque::new(),
+            evicted_events: 0,
+        }
+    }
+
+    pub(crate) fn push(&mut self, entry: Arc<Entry>, now_us: u64) {
+        self.events += entry.len as usize;
+        self.bytes += entry.weight;
+        self.entries.push_back(entry);
+        self.evict(now_us);
+    }
+
+    /// Lets go of what is over a bound.
+    pub(crate) fn evict(&mut self, now_us: u64) {
+        while let Some(oldest) = self.entries.front() {
+            let over_size = self.entries.len() > 1
+                && (self.events > self.bounds.events || self.bytes > self.bounds.bytes);
+            let over_age = now_us.saturating_sub(oldest.at_us) > self.bounds.age_us;
+            if !over_size && !over_age {
+                return;
+            }
+            if let Some(oldest) = self.entries.pop_front() {
+                self.events -= oldest.len as usize;
+                self.bytes -= oldest.weight;
+                self.remember_evicted(oldest.first, u64::from(oldest.len));
+            }
+        }
+    }
+
+    fn remember_evicted(&mut self, first: u64, len: u64) {
+        self.evicted_events += len;
+        match self.evicted.back_mut() {
+            Some((start, count)) if *start + *count == first => *count += len,
+            _ => self.evicted.push_back((first, len)),
+        }
+        if self.evicted.len() > MAX_EVICTED_RUNS {
+            self.evicted.pop_front();
+        }
+    }
+
+    /// How many events with numbers in `(after, up_to]` it has let go.
+    pub(crate) fn missed(&self, after: u64, up_to: u64) -> u64 {
+        let from = self
+            .evicted
+            .partition_point(|(first, len)| first + len <= after + 1);
+        self.evicted
+            .range(from..)
+            .take_while(|(first, _)| *first <= up_to)
+            .map(|(first, len)| {
+                let start = (*first).max(after + 1);
+                let end = (first + len).min(up_to + 1);
+                end.saturating_sub(start)
+            })
+            .sum()
+    }
+
+    /// The number of the last event that it has let go; 0 where there is none.
+    pub(crate) fn evicted_through(&self) -> u64 {
+        self.evicted
+            .back()
+            .map_or(0, |(first, len)| first + len - 1)
+    }
+
+    pub(crate) fn evicted_events(&self) -> u64 {
+        self.evicted_events
+    }
+
+    /// Entries with any event behind `seq`, oldest first.
+    pub(crate) fn after(&self, seq: u64) -> impl DoubleEndedIterator<Item = &Arc<Entry>> {
+        let from = self.entries.partition_point(|entry| entry.last() <= seq);
+        self.entries.range(from..)
+    }
+
+    pub(crate) fn first_seq(&self) -> Option<u64> {
+        self.entries.front().map(|entry| entry.first)
+    }
+
+    /// The number of the first event that was appended at or after a time.
+    pub(crate) fn first_since(&self, at_us: u64) -> Option<u64> {
+        let from = self.entries.partition_point(|entry| entry.at_us < at_us);
+        self.entries.get(from).map(|entry| entry.first)
+    }
+
+    pub(crate) fn newest_first(&self) -> impl Iterator<Item = &Arc<Entry>> {
+        self.entries.iter().rev()
+    }
+
+    pub(crate) fn events(&self) -> usize {
+        self.events
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+/// Only the newest event of each key counts: the log of the state class.
+#[derive(Debug)]
+pub(crate) struct StateLog {
+    max_keys: usize,
+    by_key: HashMap<Box<str>, Arc<Entry>>,
+}
+
+impl StateLog {
+    pub(crate) fn new(bounds: Bounds) -> Self {
+        Self {
+            max_keys: bounds.events.max(1),
+            by_key: HashMap::new(),
+        }
+    }
+
+    /// State entries hold one event each.
+    pub(crate) fn push(&mut self, entry: Arc<Entry>) {
+        let key = entry.source.key(0);
+        if let Some(held) = self.by_key.get_mut(key) {
+            *held = entry;
+            return;
+        }
+        let key = Box::from(key);
+        if self.by_key.len() >= self.max_keys
+            && let Some(oldest) = self
+                .by_key
+                .iter()
+                .min_by_key(|(_, held)| held.first)
+                .map(|(key, _)| key.clone())
+        {
+            self.by_key.remove(&oldest);
+        }
+        self.by_key.insert(key, entry);
+    }
+
+    /// The newest of each key that come behind `seq`, oldest first.
+    pub(crate) fn after(&self, seq: u64) -> Vec<Arc<Entry>> {
+        let mut newest: Vec<_> = self
+            .by_key
+            .values()
+            .filter(|entry| entry.first > seq)
+            .cloned()
+            .collect();
+        newest.sort_unstable_by_key(|entry| entry.first);
+        newest
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.by_key.len()
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.by_key.values().map(|entry| entry.weight).sum()
+    }
+}
+
+/// The log of a channel of any class.
+#[derive(Debug)]
+pub(crate) enum Log {
+    Stream(StreamLog),
+    State(StateLog),
+}
+
+impl Log {
+    pub(crate) fn push(&mut self, entry: Arc<Entry>, now_us: u64) {
+        match self {
+            Self::Stream(log) => log.push(entry, now_us),
+            Self::State(log) => log.push(entry),
+        }
+    }
+
+    pub(crate) fn as_stream(&self) -> Option<&StreamLog> {
+        match self {
+            Self::Stream(log) => Some(log),
+            Self::State(_) => None,
+        }
+    }
+
+    pub(crate) fn as_state(&self) -> Option<&StateLog> {
+        match self {
+            Self::Stream(_) => None,
+            Self::State(log) => Some(log),
+        }
+    }
+}

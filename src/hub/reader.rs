@@ -1,0 +1,203 @@
+//! Readers: what the hub's task and one subscription share.
+
+use std::{
+    fmt,
+    task::{Context, Waker},
+};
+
+use crate::sync::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Mutex, Ordering, lock};
+
+/// Why the hub ends a subscription.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum CloseReason {
+    /// The host shuts down.
+    Shutdown = 1,
+    /// It has read nothing for the stall timeout although there was something to read.
+    Stalled = 2,
+    /// It has reached its age.
+    MaxAge = 3,
+    /// An admin ended it.
+    Kicked = 4,
+    /// Its credentials ran out.
+    Expired = 5,
+    /// The same session came back on another connection.
+    Replaced = 6,
+}
+
+impl CloseReason {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Shutdown => "shutdown",
+            Self::Stalled => "stalled",
+            Self::MaxAge => "max_age",
+            Self::Kicked => "kicked",
+            Self::Expired => "expired",
+            Self::Replaced => "replaced",
+        }
+    }
+
+    fn from_u8(value: u8) -> Option<Self> {
+        [
+            Self::Shutdown,
+            Self::Stalled,
+            Self::MaxAge,
+            Self::Kicked,
+            Self::Expired,
+            Self::Replaced,
+        ]
+        .into_iter()
+        .find(|reason| *reason as u8 == value)
+    }
+}
+
+/// One reader. About 200 bytes; there is no queue in it.
+pub(crate) struct Reader {
+    pub(crate) id: u64,
+    waker: Mutex<Option<Waker>>,
+    /// The reader has found nothing and wants to be woken.
+    armed: AtomicBool,
+    beat_due: AtomicBool,
+    closing: AtomicU8,
+    left: AtomicBool,
+    /// When it was polled last, by the hub's coarse clock.
+    polled_us: AtomicU64,
+    next_beat_us: AtomicU64,
+    /// Behind which event it stands.
+    pub(crate) cursor: AtomicU64,
+    pub(crate) events: AtomicU64,
+    pub(crate) bytes: AtomicU64,
+    pub(crate) missed: AtomicU64,
+    /// Its place in its view's list; meaningful under that list's lock only.
+    pub(crate) place: AtomicUsize,
+}
+
+impl Reader {
+    pub(crate) fn new(id: u64, now_us: u64, next_beat_us: u64) -> Self {
+        Self {
+            id,
+            waker: Mutex::new(None),
+            armed: AtomicBool::new(false),
+            beat_due: AtomicBool::new(false),
+            closing: AtomicU8::new(0),
+            left: AtomicBool::new(false),
+            polled_us: AtomicU64::new(now_us),
+            next_beat_us: AtomicU64::new(next_beat_us),
+            cursor: AtomicU64::new(0),
+            events: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            missed: AtomicU64::new(0),
+            place: AtomicUsize::new(0),
+        }
+    }
+
+    /// Asks to be woken. The caller looks once more for news afterwards: either it sees them, or whoever makes
+    /// them sees `armed`. Both sides store, then load what the other stored, hence `SeqCst` on all four.
+    pub(crate) fn arm(&self, cx: &Context<'_>) {
+        let mut waker = lock(&self.waker);
+        if !waker
+            .as_ref()
+            .is_some_and(|waker| waker.will_wake(cx.waker()))
+        {
+            *waker = Some(cx.waker().clone());
+        }
+        drop(waker);
+        self.armed.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn disarm(&self) {
+        self.armed.store(false, Ordering::SeqCst);
+    }
+
+    /// Wakes it if it waits. Whoever is being polled, or whose socket is full, is not armed and costs nothing.
+    pub(crate) fn wake(&self) -> bool {
+        // The plain load first: a swap would take the cache line from a reader that is busy.
+        if !self.armed.load(Ordering::SeqCst) || !self.armed.swap(false, Ordering::SeqCst) {
+            return false;
+        }
+        if let Some(waker) = lock(&self.waker).as_ref() {
+            waker.wake_by_ref();
+        }
+        true
+    }
+
+    pub(crate) fn has_signal(&self) -> bool {
+        self.beat_due.load(Ordering::SeqCst) || self.closing.load(Ordering::SeqCst) != 0
+    }
+
+    pub(crate) fn take_beat(&self) -> bool {
+        self.beat_due.load(Ordering::Relaxed) && self.beat_due.swap(false, Ordering::SeqCst)
+    }
+
+    pub(crate) fn closing(&self) -> Option<CloseReason> {
+        CloseReason::from_u8(self.closing.load(Ordering::SeqCst))
+    }
+
+    /// Ends it; the first reason stands.
+    pub(crate) fn close(&self, reason: CloseReason) {
+        let _ = self
+            .closing
+            .compare_exchange(0, reason as u8, Ordering::SeqCst, Ordering::SeqCst);
+        self.wake();
+    }
+
+    /// True for the first caller.
+    pub(crate) fn leave_once(&self) -> bool {
+        !self.left.swap(true, Ordering::Relaxed)
+    }
+
+    pub(crate) fn polled(&self, now_us: u64) {
+        self.polled_us.store(now_us, Ordering::Relaxed);
+    }
+
+    /// Sets the heartbeat off when it is due, and tells whether the reader has been away for longer than
+    /// `stall_us` although it is behind `head`.
+    pub(crate) fn sweep(
+        &self,
+        now_us: u64,
+        beat_interval_us: u64,
+        stall_us: u64,
+        head: u64,
+    ) -> Sweep {
+        let due = self.next_beat_us.load(Ordering::Relaxed);
+        if now_us >= due {
+            // Kept in step with its own connect time, so that the beats of many readers stay spread out.
+            let missed_beats = (now_us - due) / beat_interval_us;
+            self.next_beat_us.store(
+                due + (missed_beats + 1) * beat_interval_us,
+                Ordering::Relaxed,
+            );
+            self.beat_due.store(true, Ordering::SeqCst);
+            self.wake();
+        }
+        let waits = self.armed.load(Ordering::SeqCst);
+        let behind =
+            self.cursor.load(Ordering::Relaxed) < head || self.beat_due.load(Ordering::Relaxed);
+        let away_us = now_us.saturating_sub(self.polled_us.load(Ordering::Relaxed));
+        if !waits && behind && away_us > stall_us {
+            Sweep::Stalled
+        } else {
+            Sweep::Alive
+        }
+    }
+
+    /// How long ago it was polled last.
+    pub(crate) fn idle_us(&self, now_us: u64) -> u64 {
+        now_us.saturating_sub(self.polled_us.load(Ordering::Relaxed))
+    }
+}
+
+/// What a sweep found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sweep {
+    Alive,
+    Stalled,
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,282 @@
+//! Subscriptions: a reader's cursor over its view, and the order in which it is told things.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    num::NonZeroU32,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use serde::Serialize;
+
+use super::{
+    Hub,
+    channel::ChannelId,
+    position::Position,
+    reader::{CloseReason, Reader},
+    view::{Packed, View, ViewRead},
+};
+use crate::sync::Ordering;
+
+/// What became of a reader's wish to go on where it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Verdict {
+    /// It did not ask, or asked for `latest`.
+    Fresh,
+    /// Nothing is missing.
+    Full,
+    /// Some events are no longer held; `gap`s say how many.
+    Partial,
+    /// The position is not known here.
+    Lost,
+}
+
+/// How a subscription began.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Resume {
+    pub(crate) verdict: Verdict,
+    /// How many events of stream channels are replayed.
+    pub(crate) replayed: u64,
+    pub(crate) missed_channels: Vec<String>,
+}
+
+/// Events that this reader does not get.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Gap {
+    pub(crate) channel: String,
+    /// `None` where it can't be known: the position is foreign.
+    pub(crate) missed: Option<u64>,
+    pub(crate) reason: GapReason,
+    pub(crate) resumed_at: Position,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum GapReason {
+    /// The reader was too slow.
+    Lagged,
+    /// It was away for longer than the log reaches back.
+    Evicted,
+    /// It asked for fewer events a second than there were.
+    Rate,
+}
+
+/// What a subscription yields.
+#[derive(Debug)]
+pub(crate) enum Read {
+    /// Events in the view's wire form.
+    Events(Bytes),
+    Gap(Gap),
+    /// A heartbeat is due; the position is the reader's own.
+    Heartbeat(Position),
+    /// The last thing that it yields.
+    Closed(CloseReason),
+}
+
+/// After a close, a reader still gets this many chunks of what it has not read: enough for one that keeps up, and
+/// no more, because the host waits.
+pub(super) const CHUNKS_AFTER_CLOSE: u8 = 4;
+
+/// A reader of the hub. Dropping it leaves the hub at once.
+pub(crate) struct Subscription {
+    pub(super) hub: Arc<Hub>,
+    pub(super) view: Arc<View>,
+    pub(super) reader: Arc<Reader>,
+    /// Everything up to here that the view wants has been read or reported.
+    pub(super) cursor: u64,
+    /// The highest number of which the client has been told; never below the cursor's start.
+    pub(super) told: u64,
+    pub(super) resume: Resume,
+    /// Read already, to be yielded first.
+    pub(super) queue: VecDeque<Queued>,
+    /// Up to where each channel's evictions do not concern this reader.
+    pub(super) floors: Box<[(ChannelId, u64)]>,
+    /// Evictions up to here happened before the reader came.
+    pub(super) start_head: u64,
+    pub(super) chunks_after_close: u8,
+    pub(super) ended: bool,
+    pub(super) rate: Option<Box<RateLimit>>,
+    /// The verdict said that events are missing, so what is missing is told from the logs, even where the view
+    /// happens to have it still.
+    pub(super) from_logs: bool,
+}
+
+/// A reader's own wish for fewer events (`max_rate`): a bucket of one second's worth.
+#[derive(Debug)]
+pub(super) struct RateLimit {
+    a_second: f64,
+    tokens: f64,
+    filled_us: u64,
+}
+
+impl RateLimit {
+    /// Whether one more event may pass.
+    pub(super) fn take(&mut self, now_us: u64) -> bool {
+        let passed = now_us.saturating_sub(self.filled_us) as f64 / 1e6;
+        self.filled_us = now_us;
+        self.tokens = (self.tokens + passed * self.a_second).min(self.a_second.max(1.0));
+        let passes = self.tokens >= 1.0;
+        self.tokens -= f64::from(u8::from(passes));
+        passes
+    }
+}
+
+/// Results of a read that gave more than one.
+#[derive(Debug)]
+pub(super) enum Queued {
+    Gap(Gap),
+    Packed(Packed),
+    /// State that is older than the cursor: it moves nothing.
+    Preface(Bytes),
+}
+
+impl Subscription {
+    pub(crate) fn resume(&self) -> &Resume {
+        &self.resume
+    }
+
+    /// Where the client stands: everything up to here has been told, filtered out, or reported as a gap.
+    pub(crate) fn position(&self) -> Position {
+        self.hub.position_of(self.told)
+    }
+
+    /// At most so many events of stream channels a second; the rest is skipped and reported.
+    pub(crate) fn limit_rate(&mut self, events: NonZeroU32) {
+        let a_second = f64::from(events.get());
+        let filled_us = self.hub.now_us();
+        self.rate = Some(Box::new(RateLimit { a_second, tokens: a_second, filled_us }));
+    }
+
+    pub(crate) fn connection_id(&self) -> u64 {
+        self.reader.id
+    }
+
+    /// The next thing for this reader. Cancel safe. Yields [`Read::Closed`] once, then `None`.
+    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Option<Read>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        self.reader.polled(self.hub.coarse_now_us());
+        loop {
+            if let Some(read) = self.try_read() {
+                return Poll::Ready(Some(read));
+            }
+            self.reader.arm(cx);
+            if self.view.head() <= self.cursor && !self.reader.has_signal() {
+                return Poll::Pending;
+            }
+            self.reader.disarm();
+        }
+    }
+
+    /// As [`poll_read`](Self::poll_read), without waiting.
+    pub(crate) fn try_read(&mut self) -> Option<Read> {
+        let closing = self.reader.closing();
+        if let Some(reason) = closing
+            && (self.chunks_after_close == 0 || reason != CloseReason::Shutdown)
+        {
+            return Some(self.end(reason));
+        }
+        if let Some(read) = self.next_queued() {
+            self.chunks_after_close -= u8::from(closing.is_some());
+            return Some(read);
+        }
+        // Before the view is asked: what is published later may be missing from the answer.
+        let head = self.hub.visible_head();
+        let read = match self.view.read(self.cursor) {
+            // Which events pass is this reader's own matter: it can't share a chunk.
+            ViewRead::Chunk(_) if self.rate.is_some() || self.from_logs => {
+                ViewRead::Behind(self.view.head())
+            }
+            read => read,
+        };
+        match read {
+            ViewRead::Chunk(packed) => {
+                self.chunks_after_close -= u8::from(closing.is_some());
+                return Some(self.deliver(packed));
+            }
+            ViewRead::Behind(limit) => {
+                self.hub.clone().read_logs(self, limit);
+                self.from_logs &= self.cursor < self.start_head;
+                if let Some(read) = self.next_queued() {
+                    self.chunks_after_close -= u8::from(closing.is_some());
+                    return Some(read);
+                }
+            }
+            ViewRead::Empty => self.told = self.told.max(head),
+        }
+        if let Some(reason) = closing {
+            return Some(self.end(reason));
+        }
+        self.reader
+            .take_beat()
+            .then(|| Read::Heartbeat(self.position()))
+    }
+
+    fn next_queued(&mut self) -> Option<Read> {
+        Some(match self.queue.pop_front()? {
+            Queued::Gap(gap) => {
+                self.reader
+                    .missed
+                    .fetch_add(gap.missed.unwrap_or(0), Ordering::Relaxed);
+                self.hub.count_gap();
+                Read::Gap(gap)
+            }
+            Queued::Packed(packed) => self.deliver(packed),
+            Queued::Preface(bytes) => {
+                self.reader
+                    .bytes
+                    .fetch_add(bytes.len() as u64, Ordering::Relaxed);
+                Read::Events(bytes)
+            }
+        })
+    }
+
+    fn deliver(&mut self, packed: Packed) -> Read {
+        // A read of the logs has moved the cursor already, to the end of what it queued.
+        self.cursor = self.cursor.max(packed.to);
+        self.told = self.told.max(packed.to);
+        let mut events = 0;
+        for (channel, count) in packed.counts.iter() {
+            channel
+                .delivered
+                .fetch_add(u64::from(*count), Ordering::Relaxed);
+            events += u64::from(*count);
+        }
+        let reader = &*self.reader;
+        reader.cursor.store(packed.to, Ordering::Relaxed);
+        // Written by this subscription alone: a load and a store cost less than an exchange.
+        reader.events.store(
+            reader.events.load(Ordering::Relaxed) + events,
+            Ordering::Relaxed,
+        );
+        let bytes = reader.bytes.load(Ordering::Relaxed) + packed.bytes.len() as u64;
+        reader.bytes.store(bytes, Ordering::Relaxed);
+        Read::Events(packed.bytes)
+    }
+
+    fn end(&mut self, reason: CloseReason) -> Read {
+        self.ended = true;
+        self.queue.clear();
+        Read::Closed(reason)
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.hub.leave(&self.view, &self.reader);
+    }
+}
+
+impl fmt::Debug for Subscription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscription")
+            .field("id", &self.reader.id)
+            .field("cursor", &self.cursor)
+            .field("resume", &self.resume)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,220 @@
+//! The hub's task: appends what was published, makes it visible, wakes readers, beats, sweeps, drains.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    CloseReason, Hub, Inbox, Log, Message, Published, entry::Entry, reader::Sweep, view::View,
+};
+use crate::sync::{Ordering, lock};
+
+/// How many messages are appended in one turn.
+const MESSAGES_A_TURN: usize = 1024;
+/// How many readers are woken before others get a turn on this thread.
+const WAKES_A_TURN: usize = 512;
+/// How often a drain closes its share.
+const DRAIN_TICK: Duration = Duration::from_millis(20);
+
+/// A view with something to show, and when it may show it.
+struct Dirty {
+    view: Arc<View>,
+    due_us: u64,
+}
+
+struct Drain {
+    started: Instant,
+    window: Duration,
+    total: usize,
+    closed: usize,
+}
+
+impl Hub {
+    /// Runs until `shutdown`, then shows what has come, ends every subscription and returns.
+    pub(crate) async fn run(self: Arc<Self>, inbox: Inbox, shutdown: CancellationToken) {
+        let Inbox(mut inbox) = inbox;
+        let sweep_interval = (self.settings.heartbeat_interval / 4)
+            .min(self.settings.stall_timeout / 4)
+            .clamp(Duration::from_millis(10), Duration::from_secs(1));
+        let mut sweep = tokio::time::interval(sweep_interval);
+        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let flush_us = self.settings.flush_interval.as_micros() as u64;
+        let mut messages = Vec::with_capacity(64);
+        let mut dirty: Vec<Dirty> = Vec::new();
+        let mut drain: Option<Drain> = None;
+
+        loop {
+            let now_us = self.clock.now_us();
+            let next_show = dirty
+                .iter()
+                .map(|dirty| dirty.due_us.saturating_sub(now_us))
+                .min();
+            let next_show = next_show.map(Duration::from_micros);
+            let timer = next_show
+                .into_iter()
+                .chain(drain.as_ref().map(|_| DRAIN_TICK))
+                .min();
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => break,
+                _ = sweep.tick() => self.sweep(),
+                count = inbox.recv_many(&mut messages, MESSAGES_A_TURN) => if count == 0 { break },
+                () = tokio::time::sleep(timer.unwrap_or_default()), if timer.is_some() => {}
+            }
+            let now_us = self.clock.now_us();
+            self.coarse_us.store(now_us, Ordering::Relaxed);
+            for message in messages.drain(..) {
+                match message {
+                    Message::Drain(window) => {
+                        self.closed.store(true, Ordering::SeqCst);
+                        drain.get_or_insert(Drain {
+                            started: Instant::now(),
+                            window,
+                            total: self.active(),
+                            closed: 0,
+                        });
+                    }
+                    publish => self.append(publish, |view| {
+                        if let Some(due_us) = view.list(now_us, flush_us) {
+                            dirty.push(Dirty {
+                                view: view.clone(),
+                                due_us,
+                            });
+                        }
+                    }),
+                }
+            }
+            let (show, wait): (Vec<_>, Vec<_>) =
+                dirty.drain(..).partition(|dirty| dirty.due_us <= now_us);
+            dirty = wait;
+            for Dirty { view, .. } in &show {
+                view.show(now_us);
+            }
+            if dirty.is_empty() {
+                let last_seq = lock(&self.state).last_seq;
+                self.visible_head.store(last_seq, Ordering::SeqCst);
+            }
+            for Dirty { view, .. } in &show {
+                let mut below = usize::MAX;
+                while below > 0 {
+                    below = view.wake_slice(below, WAKES_A_TURN);
+                    if below > 0 {
+                        tokio::task::yield_now().await;
+                    }
+                }
+            }
+            if let Some(drain) = &mut drain {
+                self.close_share(drain);
+            }
+        }
+
+        self.closed.store(true, Ordering::SeqCst);
+        inbox.close();
+        while let Ok(message) = inbox.try_recv() {
+            if matches!(message, Message::Publish { .. }) {
+                self.append(message, |_| {});
+            }
+        }
+        self.close_all(CloseReason::Shutdown);
+        let last_seq = lock(&self.state).last_seq;
+        self.visible_head.store(last_seq, Ordering::SeqCst);
+    }
+
+    /// Gives events their numbers, puts them into their channel's log and hands them to its views.
+    fn append(&self, message: Message, mut touched: impl FnMut(&Arc<View>)) {
+        let Message::Publish {
+            channel,
+            source,
+            reply,
+        } = message
+        else {
+            return;
+        };
+        let now_us = self.clock.now_us();
+        let unix_ms = self.clock.unix_ms();
+        let mut state = lock(&self.state);
+        let first = state.last_seq + 1;
+        let Some(channel) = state.channels.get_mut(channel.0 as usize) else {
+            return;
+        };
+        let entry = Arc::new(Entry::new(
+            first,
+            self.epoch,
+            now_us,
+            unix_ms,
+            channel.info.clone(),
+            source,
+        ));
+        if entry.len == 0 {
+            return;
+        }
+        let last = entry.last();
+        channel.published += u64::from(entry.len);
+        for view in &channel.views {
+            if view.push(&entry) {
+                touched(view);
+            }
+        }
+        let readers = channel.info.readers.load(Ordering::Relaxed);
+        self.counters
+            .published
+            .fetch_add(u64::from(entry.len), Ordering::Relaxed);
+        channel.log.push(entry, now_us);
+        state.last_seq = last;
+        drop(state);
+        if let Some(reply) = reply {
+            let position = self.position_of(last);
+            // Whoever asked may have gone.
+            let _ = reply.send(Published { position, readers });
+        }
+    }
+
+    /// Sets off heartbeats, lets go of readers that are stuck, and of events that are too old.
+    fn sweep(&self) {
+        let now_us = self.clock.now_us();
+        let beat_us = self.settings.heartbeat_interval.as_micros().max(1) as u64;
+        let stall_us = self.settings.stall_timeout.as_micros() as u64;
+        for view in self.views() {
+            let head = view.head();
+            let mut stalled = Vec::new();
+            view.for_each_reader(|reader| {
+                if reader.sweep(now_us, beat_us, stall_us, head) == Sweep::Stalled {
+                    stalled.push(reader.clone());
+                }
+            });
+            for reader in stalled {
+                if reader.closing().is_none() {
+                    self.counters.stalled.fetch_add(1, Ordering::Relaxed);
+                    reader.close(CloseReason::Stalled);
+                    self.leave(&view, &reader);
+                }
+            }
+        }
+        let mut state = lock(&self.state);
+        for channel in &mut state.channels {
+            if let Log::Stream(log) = &mut channel.log {
+                log.evict(now_us);
+            }
+        }
+    }
+
+    /// Closes as many readers as the time that has passed is worth of the window.
+    fn close_share(&self, drain: &mut Drain) {
+        let elapsed = drain.started.elapsed();
+        let target = if elapsed >= drain.window {
+            usize::MAX
+        } else {
+            let share = elapsed.as_secs_f64() / drain.window.as_secs_f64();
+            (drain.total as f64 * share) as usize
+        };
+        for view in self.views() {
+            view.for_each_reader(|reader| {
+                if drain.closed < target && reader.closing().is_none() {
+                    drain.closed += 1;
+                    reader.close(CloseReason::Shutdown);
+                }
+            });
+        }
+    }
+}

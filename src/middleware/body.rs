@@ -1,0 +1,187 @@
+//! The response body: the host's own, watched to its end, or that of one of our own paths.
+
+use std::{
+    convert::Infallible,
+    fmt,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+
+use super::recording::Recording;
+use crate::collector::Outcome;
+
+/// A body of our own that goes on.
+pub(crate) type OwnStream = Pin<Box<dyn Body<Data = Bytes, Error = Infallible> + Send>>;
+
+/// What our own paths answer with.
+pub(crate) enum OwnBody {
+    /// All of it at once; `None` when it has been handed over.
+    Full(Option<Bytes>),
+    Stream(OwnStream),
+}
+
+impl OwnBody {
+    pub(crate) fn full(bytes: impl Into<Bytes>) -> Self {
+        Self::Full(Some(bytes.into()).filter(|bytes| !bytes.is_empty()))
+    }
+
+    pub(crate) fn empty() -> Self {
+        Self::Full(None)
+    }
+
+    pub(crate) fn stream(
+        body: impl Body<Data = Bytes, Error = Infallible> + Send + 'static,
+    ) -> Self {
+        Self::Stream(Box::pin(body))
+    }
+
+    /// How many bytes it has, where that is known.
+    pub(crate) fn full_len(&self) -> Option<usize> {
+        match self {
+            Self::Full(bytes) => Some(bytes.as_ref().map_or(0, Bytes::len)),
+            Self::Stream(_) => None,
+        }
+    }
+}
+
+impl fmt::Debug for OwnBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Full(bytes) => f.debug_tuple("Full").field(bytes).finish(),
+            Self::Stream(_) => f.debug_tuple("Stream").finish_non_exhaustive(),
+        }
+    }
+}
+
+pin_project! {
+    /// The body of a response of a [`RealtimeService`](crate::RealtimeService).
+    ///
+    /// Frames, size hint and errors of the host's body pass through unchanged. The request is recorded when the
+    /// body ends or is dropped.
+    pub struct ResponseBody<B> {
+        #[pin]
+        inner: Inner<B>,
+    }
+}
+
+pin_project! {
+    #[project = InnerProjection]
+    enum Inner<B> {
+        Host {
+            // Dropped before the recording, so that what a stream says in its drop still counts.
+            #[pin]
+            body: B,
+            recording: Recording,
+        },
+        Unrecorded {
+            #[pin]
+            body: B,
+        },
+        Own {
+            body: OwnBody,
+        },
+    }
+}
+
+impl<B> ResponseBody<B> {
+    pub(super) fn host(body: B, recording: Recording) -> Self {
+        Self {
+            inner: Inner::Host { body, recording },
+        }
+    }
+
+    pub(super) fn unrecorded(body: B) -> Self {
+        Self {
+            inner: Inner::Unrecorded { body },
+        }
+    }
+
+    pub(crate) fn own(body: OwnBody) -> Self {
+        Self {
+            inner: Inner::Own { body },
+        }
+    }
+}
+
+impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        match self.project().inner.project() {
+            InnerProjection::Host { body, recording } => poll_host(body, recording, cx),
+            InnerProjection::Unrecorded { body } => body.poll_frame(cx),
+            InnerProjection::Own { body } => match body {
+                OwnBody::Full(bytes) => {
+                    Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes))))
+                }
+                OwnBody::Stream(stream) => stream
+                    .as_mut()
+                    .poll_frame(cx)
+                    .map(|frame| frame.map(|frame| frame.map_err(|never| match never {}))),
+            },
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.inner {
+            Inner::Host { body, .. } | Inner::Unrecorded { body } => body.is_end_stream(),
+            Inner::Own { body } => match body {
+                OwnBody::Full(bytes) => bytes.is_none(),
+                OwnBody::Stream(stream) => stream.is_end_stream(),
+            },
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.inner {
+            Inner::Host { body, .. } | Inner::Unrecorded { body } => body.size_hint(),
+            Inner::Own { body } => match body {
+                OwnBody::Full(bytes) => {
+                    SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+                }
+                OwnBody::Stream(stream) => stream.size_hint(),
+            },
+        }
+    }
+}
+
+fn poll_host<B: Body<Data = Bytes>>(
+    mut body: Pin<&mut B>,
+    recording: &mut Recording,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+    recording.set_polling(true);
+    let polled = body.as_mut().poll_frame(cx);
+    recording.set_polling(false);
+    if let Poll::Ready(frame) = &polled
+        && !recording.is_finished()
+    {
+        match frame {
+            None => recording.finish(Outcome::Completed),
+            Some(Err(_)) => recording.finish(Outcome::BodyError),
+            Some(Ok(frame)) => {
+                if let Some(data) = frame.data_ref() {
+                    // Asked now, because the server may do the same and never poll again.
+                    recording.data(data.len(), body.is_end_stream());
+                } else if let Some(trailers) = frame.trailers_ref() {
+                    recording.trailers(trailers);
+                }
+            }
+        }
+    }
+    polled
+}
+
+impl<B> fmt::Debug for ResponseBody<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseBody").finish_non_exhaustive()
+    }
+}

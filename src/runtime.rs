@@ -1,0 +1,393 @@
+//! Runtime: builds the parts, and runs the background tasks until shutdown. The one place that spawns.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::time::{Instant, Interval, MissedTickBehavior};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    aggregator::{self, Aggregator, LogsBatch, ProvidersEvent, Rows, StatsEvent, Window},
+    clock::Clock,
+    collector::{self, Collector},
+    config::RealtimeConfig,
+    error::{Error, Kind},
+    hub::{ChannelConfig, ChannelId, Encoder, FORMS, Hub, HubSettings, Inbox, Source},
+    middleware::Recorder,
+    sync::{AtomicBool, Mutex, Ordering, lock},
+    telemetry::{Gauges, SystemEvent},
+    transport,
+};
+
+/// How long rows gather before the collector is emptied again: long enough to share the work, short enough for
+/// "at once".
+const DRAIN_INTERVAL: Duration = Duration::from_millis(20);
+
+/// The channels that are always there.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BuiltIn {
+    pub(crate) stats: ChannelId,
+    pub(crate) logs: ChannelId,
+    pub(crate) providers: ChannelId,
+    pub(crate) requests: ChannelId,
+    pub(crate) system: ChannelId,
+}
+
+/// All parts of one realtime layer.
+pub(crate) struct Runtime {
+    pub(crate) config: RealtimeConfig,
+    pub(crate) clock: Clock,
+    pub(crate) collector: Arc<Collector>,
+    pub(crate) aggregator: Arc<Aggregator>,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) built_in: BuiltIn,
+    pub(crate) gauges: Gauges,
+    variants: Mutex<HashMap<Variant, Active>>,
+    /// The host's own token, or one of ours: ends everything.
+    shutdown: CancellationToken,
+    /// Ends the hub's task, after the aggregator has handed over its last rows.
+    hub_shutdown: CancellationToken,
+    tasks: TaskTracker,
+    started: AtomicBool,
+    inbox: Mutex<Option<Inbox>>,
+}
+
+/// A snapshot channel other than the default one: another window, another pace, one tenant's numbers.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Variant {
+    Stats {
+        window: Window,
+        interval: Duration,
+        tenant: Option<Arc<str>>,
+    },
+    Providers {
+        tenant: Arc<str>,
+    },
+}
+
+/// At most this many at a time; each costs a snapshot at its pace and the memory of one event.
+const MAX_VARIANTS: usize = 256;
+/// How long one without readers is kept for those who come back.
+const VARIANT_LINGER: Duration = Duration::from_secs(60);
+
+struct Active {
+    channel: ChannelId,
+    next: Instant,
+    used: Instant,
+}
+
+/// Owned by layers, services and handles; the tasks do not own it, so that they end with the last of those.
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    pub(crate) runtime: Arc<Runtime>,
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.runtime.end();
+    }
+}
+
+impl Runtime {
+    pub(crate) fn new(config: RealtimeConfig) -> Result<Arc<Self>, Error> {
+        config.validate()?;
+        let clock = Clock::new();
+        let limits = collector::Limits {
+            routes: config.max_routes,
+            providers: config.max_providers,
+            models: config.max_models,
+            tenants: config.max_tenants,
+            users: config.max_users * 4,
+            feed_capacity: config.feed_capacity,
+        };
+        let collector = Arc::new(Collector::new(&limits, clock));
+        let settings = aggregator::Settings {
+            window_size: config.window_size,
+            window_count: config.window_count,
+            user_timeout: config.user_timeout,
+            max_users: config.max_users,
+            prices: config.prices.clone(),
+            currency: config.currency.clone(),
+            instance: config.instance.clone(),
+            ..aggregator::Settings::default()
+        };
+        let aggregator = Arc::new(Aggregator::new(settings, collector.clone(), clock));
+        let settings = HubSettings {
+            replay_capacity: config.replay_capacity,
+            replay_bytes: config.replay_bytes,
+            replay_age: config.replay_age,
+            inbox_capacity: config.inbox_capacity,
+            max_channels: config.max_channels + MAX_VARIANTS,
+            max_clients: config.max_clients,
+            flush_interval: config.flush_interval,
+            heartbeat_interval: config.heartbeat_interval,
+            stall_timeout: config.stall_timeout,
+            encoders: encoders(),
+        };
+        let (hub, inbox) = Hub::new(settings, clock);
+        let built_in = BuiltIn {
+            stats: hub.channel("stats", ChannelConfig::state())?,
+            logs: hub.channel("logs", ChannelConfig::stream())?,
+            providers: hub.channel("providers", ChannelConfig::state())?,
+            requests: hub.channel("requests", ChannelConfig::stream())?,
+            system: hub.channel("system", ChannelConfig::state())?,
+        };
+        hub.channel("alerts", ChannelConfig::critical())?;
+        // A child: that the last layer is dropped must not cancel the host's token.
+        let shutdown = config.shutdown.child_token();
+        let runtime = Arc::new(Self {
+            config,
+            clock,
+            collector,
+            aggregator,
+            hub,
+            built_in,
+            gauges: Gauges::default(),
+            variants: Mutex::default(),
+            shutdown,
+            hub_shutdown: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            started: AtomicBool::new(false),
+            inbox: Mutex::new(Some(inbox)),
+        });
+        runtime.start();
+        Ok(runtime)
+    }
+
+    /// What the request path needs of all this.
+    pub(crate) fn recorder(self: &Arc<Self>) -> Recorder {
+        // Weak: services must not keep the tasks alive by themselves, the keeper does.
+        let runtime = Arc::downgrade(self);
+        let recorder = Recorder::new(self.collector.clone(), self.clock)
+            .currency(&self.config.currency)
+            .on_first_use(move || runtime.upgrade().is_none_or(|runtime| runtime.start()));
+        match &self.config.route_label {
+            Some(hook) => recorder.route_hook(hook.clone()),
+            None => recorder,
+        }
+    }
+
+    /// Starts the tasks if they do not run yet and this is inside a tokio runtime; true when they run. Costs a load
+    /// then.
+    #[inline]
+    pub(crate) fn start(self: &Arc<Self>) -> bool {
+        self.started.load(Ordering::Relaxed) || self.start_slow()
+    }
+
+    #[cold]
+    fn start_slow(self: &Arc<Self>) -> bool {
+        let Ok(tokio) = tokio::runtime::Handle::try_current() else {
+            return false;
+        };
+        let Some(inbox) = lock(&self.inbox).take() else {
+            // Another thread is about to say so.
+            return true;
+        };
+        self.started.store(true, Ordering::Relaxed);
+        self.tasks.spawn_on(self.hub.clone().run(inbox, self.hub_shutdown.clone()), &tokio);
+        self.tasks.spawn_on(self.clone().aggregate(), &tokio);
+        self.tasks.close();
+        true
+    }
+
+    /// Ends the tasks and every stream. Idempotent.
+    pub(crate) fn end(&self) {
+        self.shutdown.cancel();
+        if !self.started.load(Ordering::Relaxed) {
+            self.hub.close_all(crate::hub::CloseReason::Shutdown);
+        }
+    }
+
+    /// Closes every stream, evenly over a window, then ends the tasks. Cancel safe: what has begun goes on.
+    pub(crate) async fn drain(self: &Arc<Self>, window: Duration) {
+        self.start();
+        self.hub.drain(window);
+        // A stalled client can hold its stream for longer; it is not waited for.
+        let grace = window + Duration::from_secs(1);
+        let _ = tokio::time::timeout(grace, self.hub.deserted()).await;
+        self.end();
+        if self.started.load(Ordering::Relaxed) {
+            self.tasks.wait().await;
+        }
+    }
+
+    pub(crate) fn is_shutting_down(&self) -> bool {
+        self.hub.is_closed() || self.shutdown.is_cancelled()
+    }
+
+    /// The channel of a variant; made on demand, given up when nobody has read it for a minute.
+    pub(crate) fn variant(&self, variant: Variant) -> Result<ChannelId, Error> {
+        let now = Instant::now();
+        let mut variants = lock(&self.variants);
+        if let Some(active) = variants.get_mut(&variant) {
+            active.used = now;
+            return Ok(active.channel);
+        }
+        if variants.len() >= MAX_VARIANTS {
+            return Err(Error::new(
+                Kind::Full,
+                format!("more than {MAX_VARIANTS} different windows, intervals and tenants are watched"),
+            ));
+        }
+        let public = match &variant {
+            Variant::Stats { .. } => "stats",
+            Variant::Providers { .. } => "providers",
+        };
+        // Two spaces: no name that a host or a client can give.
+        let name = format!("{public}  {variant:?}");
+        let channel = self.hub.channel(&name, ChannelConfig::state().hidden_as(public))?;
+        let active = Active { channel, next: now + variant.interval(&self.config), used: now };
+        self.publish(channel, variant.source(&self.aggregator));
+        variants.insert(variant, active);
+        Ok(channel)
+    }
+
+    fn publish_variants(&self) {
+        let now = Instant::now();
+        let mut due = Vec::new();
+        lock(&self.variants).retain(|variant, active| {
+            let read = self.hub.channel_info(active.channel).is_some_and(|channel| channel.has_readers());
+            if read {
+                active.used = now;
+            } else if now - active.used > VARIANT_LINGER {
+                return !self.hub.retire(active.channel);
+            }
+            if read && now >= active.next {
+                active.next = now + variant.interval(&self.config);
+                due.push((active.channel, variant.clone()));
+            }
+            true
+        });
+        for (channel, variant) in due {
+            self.publish(channel, variant.source(&self.aggregator));
+        }
+    }
+
+    /// What does not fit into the hub's inbox is counted there.
+    fn publish(&self, channel: ChannelId, source: Arc<dyn Source>) {
+        let _ = self.hub.publish(channel, source);
+    }
+
+    /// The aggregator's task: empties the collector and publishes at its paces.
+    async fn aggregate(self: Arc<Self>) {
+        let mut stats = every(self.config.stats_interval);
+        let mut logs = every(self.config.logs_interval);
+        let mut providers = every(self.config.providers_interval);
+        let mut system = every(self.config.system_interval);
+        let mut variants = every(Duration::from_millis(100));
+        let mut unlogged: Vec<Arc<Rows>> = Vec::new();
+        let mut resting = Instant::now();
+        loop {
+            let rests = Instant::now() < resting;
+            if !rests {
+                self.collector.arm();
+            }
+            let rows_wait = async {
+                if rests {
+                    tokio::time::sleep_until(resting).await;
+                } else if self.collector.is_empty() {
+                    self.collector.wake().notified().await;
+                }
+            };
+            tokio::select! {
+                biased;
+                () = self.shutdown.cancelled() => break,
+                _ = stats.tick() => {
+                    self.collect(&mut unlogged);
+                    self.publish(self.built_in.stats, stats_event(&self.aggregator, Window::default(), None));
+                }
+                _ = logs.tick() => self.publish_logs(&mut unlogged),
+                _ = providers.tick() => {
+                    self.collect(&mut unlogged);
+                    self.publish(self.built_in.providers, providers_event(&self.aggregator, None));
+                }
+                _ = system.tick() => self.publish(self.built_in.system, Arc::new(self.system_event())),
+                _ = variants.tick() => self.publish_variants(),
+                () = rows_wait => {
+                    if !rests {
+                        self.collect(&mut unlogged);
+                        resting = Instant::now() + DRAIN_INTERVAL;
+                    }
+                }
+            }
+        }
+        self.collect(&mut unlogged);
+        self.publish_logs(&mut unlogged);
+        self.hub_shutdown.cancel();
+    }
+
+    /// Empties the collector and publishes the rows.
+    fn collect(&self, unlogged: &mut Vec<Arc<Rows>>) {
+        for rows in self.aggregator.drain() {
+            unlogged.push(rows.clone());
+            self.publish(self.built_in.requests, rows);
+        }
+        for change in self.aggregator.take_status_changes() {
+            self.publish(self.built_in.providers, Arc::new(change));
+        }
+    }
+
+    fn publish_logs(&self, unlogged: &mut Vec<Arc<Rows>>) {
+        let unix_ms = self.clock.unix_ms();
+        for batch in LogsBatch::split(unix_ms / 1000, std::mem::take(unlogged)) {
+            self.publish(self.built_in.logs, Arc::new(batch));
+        }
+    }
+
+    pub(crate) fn system_event(&self) -> SystemEvent {
+        SystemEvent::read(
+            &self.gauges,
+            self.clock.unix_ms(),
+            self.clock.now_us() / 1_000_000,
+            &self.config.instance,
+            self.hub.active(),
+            self.collector.totals().in_flight,
+        )
+    }
+}
+
+impl Variant {
+    fn interval(&self, config: &RealtimeConfig) -> Duration {
+        match self {
+            Self::Stats { interval, .. } => *interval,
+            Self::Providers { .. } => config.providers_interval,
+        }
+    }
+
+    fn source(&self, aggregator: &Aggregator) -> Arc<dyn Source> {
+        match self {
+            Self::Stats { window, tenant, .. } => stats_event(aggregator, *window, tenant.as_deref()),
+            Self::Providers { tenant } => providers_event(aggregator, Some(tenant)),
+        }
+    }
+}
+
+fn stats_event(aggregator: &Aggregator, window: Window, tenant: Option<&str>) -> Arc<dyn Source> {
+    Arc::new(StatsEvent::new(Arc::new(aggregator.snapshot(window, tenant))))
+}
+
+fn providers_event(aggregator: &Aggregator, tenant: Option<&str>) -> Arc<dyn Source> {
+    Arc::new(ProvidersEvent(Arc::new(aggregator.providers(tenant))))
+}
+
+/// Ticks at once, then at a pace. After a pause of the machine it goes on at its pace: nobody wants the snapshots
+/// of the past.
+fn every(period: Duration) -> Interval {
+    let mut interval = tokio::time::interval(period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
+}
+
+fn encoders() -> [Encoder; FORMS] {
+    transport::encoders()
+}
+
+impl fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Runtime").field("hub", &self.hub).finish_non_exhaustive()
+    }
+}

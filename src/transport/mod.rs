@@ -1,0 +1,16 @@
+//! Transport: what clients see. It owns every wire format and knows every URL.
+
+mod answer;
+#[cfg(feature = "dashboard")]
+mod dashboard;
+mod forms;
+mod params;
+mod query;
+mod rest;
+mod route;
+mod router;
+mod sse;
+mod stream;
+
+pub(crate) use forms::{RECORD_FORM, encoders, next_record};
+pub(crate) use router::Router;

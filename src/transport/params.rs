@@ -1,0 +1,174 @@
+//! Parameters of streams and lists: filters, windows, places to begin. One reader for SSE, WebSocket and REST.
+
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
+
+use http::HeaderMap;
+
+use super::{answer::Refusal, query::Query};
+use crate::{
+    aggregator::Window,
+    hub::{Filter, Level, LevelFilter, Start},
+};
+
+/// How the `stats` of a stream are wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct StatsParams {
+    pub(crate) window: Option<Window>,
+    pub(crate) interval: Option<Duration>,
+}
+
+/// `window` and `interval`.
+pub(crate) fn stats(query: &Query) -> Result<StatsParams, Refusal> {
+    Ok(StatsParams {
+        window: window(query)?,
+        interval: match query.get_text("interval") {
+            None => None,
+            Some(text) => match text.parse::<u64>() {
+                Ok(seconds @ 1..=3600) => Some(Duration::from_secs(seconds)),
+                _ => return Err(Refusal::bad_request("interval", "takes whole seconds, 1 to 3600")),
+            },
+        },
+    })
+}
+
+/// `window=1m|5m|15m|1h|24h`.
+pub(crate) fn window(query: &Query) -> Result<Option<Window>, Refusal> {
+    let Some(text) = query.get_text("window") else {
+        return Ok(None);
+    };
+    let known = Window::ALL.into_iter().find(|window| window.as_str() == text);
+    known
+        .map(Some)
+        .ok_or_else(|| Refusal::bad_request("window", "takes 1m, 5m, 15m, 1h or 24h"))
+}
+
+/// The criteria of a filter.
+pub(crate) fn filter(query: &Query) -> Result<Filter, Refusal> {
+    let text = |name: &str| query.get_text(name).map(Arc::<str>::from);
+    let mut filter = Filter::default();
+    filter.provider = text("provider_id");
+    filter.model = text("model_id");
+    filter.user = text("user_id");
+    filter.tenant = text("tenant_id");
+    filter.route = text("route");
+    filter.component = text("component");
+    filter.only_errors = flag(query, "only_errors")?;
+    filter.level = level(query)?;
+    filter.types = list(query.get_text("type")).map(Arc::from).collect();
+    Ok(filter)
+}
+
+/// `level=warn`: at least; `level=info,error`: exactly these.
+fn level(query: &Query) -> Result<Option<LevelFilter>, Refusal> {
+    let Some(text) = query.get_text("level") else {
+        return Ok(None);
+    };
+    let levels: Result<Vec<Level>, _> = list(Some(text)).map(str::parse).collect();
+    match levels {
+        Ok(levels) if !levels.is_empty() => Ok(Some(match (&levels[..], text.contains(',')) {
+            ([level], false) => LevelFilter::AtLeast(*level),
+            _ => LevelFilter::AnyOf(levels),
+        })),
+        _ => Err(Refusal::bad_request(
+            "level",
+            "takes trace, debug, info, warn or error, or a comma-separated list of them",
+        )),
+    }
+}
+
+fn flag(query: &Query, name: &str) -> Result<bool, Refusal> {
+    match query.get_text(name) {
+        None | Some("false" | "0") => Ok(false),
+        Some("true" | "1") => Ok(true),
+        Some(_) => Err(Refusal::bad_request(name, "takes true or false")),
+    }
+}
+
+/// `max_rate`: events a second.
+pub(crate) fn max_rate(query: &Query) -> Result<Option<NonZeroU32>, Refusal> {
+    let Some(text) = query.get_text("max_rate") else {
+        return Ok(None);
+    };
+    match text.parse::<NonZeroU32>() {
+        Ok(rate) if rate.get() <= 1_000_000 => Ok(Some(rate)),
+        _ => Err(Refusal::bad_request("max_rate", "takes whole events a second, 1 to 1000000")),
+    }
+}
+
+/// A number within bounds, or its default.
+pub(crate) fn number(query: &Query, name: &str, default: u64, least: u64, most: u64) -> Result<u64, Refusal> {
+    match query.get_text(name).map(str::parse::<u64>) {
+        None => Ok(default),
+        Some(Ok(number)) if (least..=most).contains(&number) => Ok(number),
+        Some(_) => {
+            let what = format!("takes a whole number, {least} to {most}");
+            Err(Refusal::bad_request(name, &what))
+        }
+    }
+}
+
+/// Where to begin: the header wins, because browsers keep a stale query when they reconnect (WHATWG HTML 9.2.4).
+pub(crate) fn start(headers: &HeaderMap, query: &Query) -> Start {
+    if let Some(header) = headers.get("last-event-id").filter(|header| !header.is_empty()) {
+        return header.to_str().map_or(Start::Unknown, Start::parse);
+    }
+    let given = query.get_text("since").or_else(|| query.get_text("lastEventId"));
+    given.map_or(Start::Latest, Start::parse)
+}
+
+/// The members of a comma-separated list, without spaces and empty ones.
+pub(crate) fn list(text: Option<&str>) -> impl Iterator<Item = &str> {
+    text.unwrap_or_default().split(',').map(str::trim).filter(|member| !member.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn query(text: &str) -> Query {
+        Query::parse(Some(text)).unwrap()
+    }
+
+    #[test]
+    fn every_bad_value_names_its_parameter() {
+        let cases = [
+            ("window=2m", "window"),
+            ("interval=0", "interval"),
+            ("interval=3601", "interval"),
+            ("interval=x", "interval"),
+        ];
+        for (text, name) in cases {
+            let refusal = stats(&query(text)).unwrap_err();
+            assert!(refusal.sentence().contains(name), "{text}: {}", refusal.sentence());
+        }
+        for (text, name) in [("only_errors=yes", "only_errors"), ("level=loud", "level"), ("level=,", "level")] {
+            let refusal = filter(&query(text)).unwrap_err();
+            assert!(refusal.sentence().contains(name), "{text}: {}", refusal.sentence());
+        }
+        for text in ["max_rate=0", "max_rate=-1", "max_rate=1000001"] {
+            assert!(max_rate(&query(text)).unwrap_err().sentence().contains("max_rate"));
+        }
+        assert!(number(&query("limit=9"), "limit", 5, 1, 8).unwrap_err().sentence().contains("1 to 8"));
+    }
+
+    #[test]
+    fn a_single_level_is_a_minimum_and_a_list_is_a_set() {
+        let of = |text| filter(&query(text)).unwrap().level;
+        assert_eq!(of("level=warn"), Some(LevelFilter::AtLeast(Level::Warn)));
+        assert_eq!(of("level=WARN,debug"), Some(LevelFilter::AnyOf(vec![Level::Warn, Level::Debug])));
+        assert_eq!(of("level="), None);
+    }
+
+    #[test]
+    fn the_header_wins_over_a_stale_query() {
+        let mut headers = HeaderMap::new();
+        let query = query("since=n:5&lastEventId=latest");
+        assert_eq!(start(&headers, &query), Start::Last(5));
+        headers.insert("last-event-id", "".parse().unwrap());
+        assert_eq!(start(&headers, &query), Start::Last(5));
+        headers.insert("last-event-id", "earliest".parse().unwrap());
+        assert_eq!(start(&headers, &query), Start::Earliest);
+        headers.insert("last-event-id", http::HeaderValue::from_bytes(b"\xff").unwrap());
+        assert_eq!(start(&headers, &query), Start::Unknown);
+    }
+}

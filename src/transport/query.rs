@@ -1,0 +1,97 @@
+//! Query strings: pairs, percent-decoded (WHATWG URL, application/x-www-form-urlencoded).
+
+use super::answer::Refusal;
+
+/// The pairs of a query string, in order.
+#[derive(Debug, Default)]
+pub(crate) struct Query {
+    pairs: Vec<(String, String)>,
+}
+
+/// More pairs than this are not read: nobody means them.
+const MAX_PAIRS: usize = 64;
+
+impl Query {
+    /// # Errors
+    /// A pair that is not UTF-8 when decoded; the sentence names the parameter.
+    pub(crate) fn parse(query: Option<&str>) -> Result<Self, Refusal> {
+        let mut pairs = Vec::new();
+        for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()).take(MAX_PAIRS) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let Some(name) = decode(name) else {
+                return Err(Refusal::bad_request("query", "a parameter's name is not UTF-8"));
+            };
+            let Some(value) = decode(value) else {
+                return Err(Refusal::bad_request(&name, "the value is not UTF-8"));
+            };
+            pairs.push((name, value));
+        }
+        Ok(Self { pairs })
+    }
+
+    /// The first value of a name.
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        self.pairs.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The first value of a name, unless it is empty.
+    pub(crate) fn get_text(&self, name: &str) -> Option<&str> {
+        self.get(name).filter(|value| !value.is_empty())
+    }
+}
+
+pub(crate) fn decode(text: &str) -> Option<String> {
+    if !text.contains(['%', '+']) {
+        return Some(text.to_owned());
+    }
+    let bytes = text.as_bytes();
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut index = 0;
+    while index < bytes.len() {
+        let hex = |at: usize| bytes.get(at).and_then(|byte| char::from(*byte).to_digit(16));
+        match bytes[index] {
+            b'+' => decoded.push(b' '),
+            b'%' => match (hex(index + 1), hex(index + 2)) {
+                (Some(high), Some(low)) => {
+                    decoded.push((high * 16 + low) as u8);
+                    index += 2;
+                }
+                // A lone percent sign stands for itself, as in browsers.
+                _ => decoded.push(b'%'),
+            },
+            byte => decoded.push(byte),
+        }
+        index += 1;
+    }
+    String::from_utf8(decoded).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn values_are_decoded_and_the_first_of_a_name_counts() {
+        let query = Query::parse(Some("a=1&b=x%20y+z&a=2&flag&c=%zz%")).unwrap();
+        assert_eq!(query.get("a"), Some("1"));
+        assert_eq!(query.get("b"), Some("x y z"));
+        assert_eq!(query.get("flag"), Some(""));
+        assert_eq!(query.get_text("flag"), None);
+        assert_eq!(query.get("c"), Some("%zz%"));
+        assert_eq!(query.get("d"), None);
+    }
+
+    #[test]
+    fn a_value_that_is_not_utf8_names_its_parameter() {
+        let refusal = Query::parse(Some("user_id=%ff")).unwrap_err();
+        assert!(refusal.sentence().contains("user_id"), "{}", refusal.sentence());
+    }
+
+    proptest! {
+        #[test]
+        fn parsing_never_panics(query in "[ -~]{0,200}") {
+            let _ = Query::parse(Some(&query));
+        }
+    }
+}

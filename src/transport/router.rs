@@ -1,0 +1,192 @@
+//! Router: answers our own paths. Access is checked here, before any surface; a new one cannot forget it.
+
+use std::{future::Future, pin::Pin, sync::Arc};
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, StatusCode, header, request::Parts};
+
+use super::{
+    answer::{self, Answer, Refusal},
+    params,
+    query::Query,
+    rest,
+    route::{Mounts, Route},
+    stream::{self, Wanted},
+};
+use crate::{
+    access::{Gate, GateSettings, Principal},
+    error::Error,
+    middleware::{Own, OwnBody, OwnRequestBody},
+    runtime::{Keeper, Runtime},
+};
+
+/// Our paths, ready to answer.
+#[derive(Debug)]
+pub(crate) struct Router {
+    keeper: Arc<Keeper>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) runtime: Arc<Runtime>,
+    pub(crate) mounts: Mounts,
+    pub(crate) gate: Gate,
+}
+
+/// Who asks, as the gate sees it.
+#[derive(Debug)]
+pub(crate) struct Caller<'a> {
+    pub(crate) principal: Principal,
+    pub(crate) gate: &'a Gate,
+}
+
+impl Router {
+    pub(crate) fn new(keeper: Arc<Keeper>) -> Result<Self, Error> {
+        let runtime = keeper.runtime.clone();
+        let config = &runtime.config;
+        let mounts = Mounts {
+            stream: config.stream_path.clone(),
+            ws: None,
+            api: config.api_path.clone(),
+            page: cfg!(feature = "dashboard").then(|| config.dashboard_path.clone()),
+        };
+        let settings = GateSettings {
+            access: &config.access,
+            cors: &config.cors,
+            allowed_origins: &config.allowed_origins,
+            trusted_proxies: &config.trusted_proxies,
+            token_key: config.token_key.as_ref(),
+        };
+        let gate = Gate::new(&settings, runtime.clock)?;
+        Ok(Self { keeper, shared: Arc::new(Shared { runtime, mounts, gate }) })
+    }
+
+    pub(crate) fn keeper(&self) -> &Arc<Keeper> {
+        &self.keeper
+    }
+}
+
+impl Own for Router {
+    #[inline]
+    fn claims(&self, path: &str) -> bool {
+        self.shared.mounts.claims(path)
+    }
+
+    fn call(&self, parts: Parts, body: OwnRequestBody) -> Pin<Box<dyn Future<Output = Answer> + Send>> {
+        self.shared.runtime.start();
+        let shared = self.shared.clone();
+        Box::pin(async move { shared.answer(parts, body).await })
+    }
+}
+
+impl Shared {
+    /// The one way from a request to an answer: preflight, route, access, surface, CORS.
+    async fn answer(&self, parts: Parts, body: OwnRequestBody) -> Answer {
+        if let Some(preflight) = self.gate.preflight(&parts) {
+            return preflight.map(OwnBody::full);
+        }
+        let is_head = parts.method == Method::HEAD;
+        let mut answer = match self.route(&parts, body).await {
+            Ok(answer) => answer,
+            Err(refusal) => refusal.into_answer(),
+        };
+        self.gate.apply_cors(&parts.headers, answer.headers_mut());
+        if is_head {
+            answer = without_body(answer);
+        }
+        answer
+    }
+
+    async fn route(&self, parts: &Parts, _body: OwnRequestBody) -> Result<Answer, Refusal> {
+        let path = parts.uri.path();
+        let Some(route) = self.mounts.route(path) else {
+            return Err(Refusal::not_found("there is nothing at this path"));
+        };
+        // A probe has no credentials, and learns nothing but whether to send traffic.
+        match route {
+            Route::Live => return read_only(parts, || Ok(answer::data(serde_json::json!({"status": "live"})))),
+            Route::Ready => return read_only(parts, || rest::ready(&self.runtime)),
+            _ => {}
+        }
+        #[cfg(feature = "dashboard")]
+        if let Route::Page(rest) = route
+            && super::dashboard::is_public(rest)
+        {
+            return Ok(self.page(parts, rest));
+        }
+        let query = Query::parse(parts.uri.query())?;
+        let principal = self.gate.admit(parts).await?;
+        let caller = Caller { principal, gate: &self.gate };
+        match route {
+            Route::Stream | Route::StreamChannel(_) | Route::StreamReconnect => self.stream(&caller, parts, route, query),
+            #[cfg(feature = "dashboard")]
+            Route::Page(rest) => Ok(self.page(parts, rest)),
+            Route::Ticket => {
+                if parts.method != Method::POST {
+                    return Err(Refusal::method_not_allowed("POST"));
+                }
+                rest::ticket(&caller)
+            }
+            _ => read_only(parts, || rest::answer(&self.runtime, &self.mounts, &caller, route, &query)),
+        }
+    }
+
+    fn stream(&self, caller: &Caller<'_>, parts: &Parts, route: Route<'_>, query: Query) -> Result<Answer, Refusal> {
+        if parts.method != Method::GET && parts.method != Method::HEAD {
+            return Err(Refusal::method_not_allowed("GET, HEAD"));
+        }
+        let query_text = parts.uri.query().unwrap_or_default();
+        let token = query.get_text("token").map(ToOwned::to_owned);
+        let names = match route {
+            Route::StreamChannel(name) => vec![name.to_owned()],
+            _ => {
+                let listed = query.get_text("channels").or_else(|| query.get_text("metrics"));
+                params::list(listed).map(ToOwned::to_owned).collect()
+            }
+        };
+        let Some(token) = token else {
+            if route == Route::StreamReconnect {
+                return Err(Refusal::bad_request("token", "takes the reconnect token of an earlier stream"));
+            }
+            return stream::open(&self.runtime, caller, parts, Wanted::new(names, query, query_text, parts));
+        };
+        match self.gate.reconnect_tokens().verify(&caller.principal, &token) {
+            Ok(resume) => {
+                let wanted = Wanted::resumed(resume, &query, parts)?;
+                stream::open(&self.runtime, caller, parts, wanted)
+            }
+            Err(_) => {
+                // Never a loop of failures: a fresh session, which says that the old one is lost.
+                let names = if names.is_empty() { vec!["all".to_owned()] } else { names };
+                let wanted = Wanted::new(names, query, query_text, parts).lost();
+                stream::open(&self.runtime, caller, parts, wanted)
+            }
+        }
+    }
+
+    #[cfg(feature = "dashboard")]
+    fn page(&self, parts: &Parts, rest: &str) -> Answer {
+        super::dashboard::respond(rest, &parts.method, &parts.headers, &self.page_mount()).map(OwnBody::full)
+    }
+}
+
+/// For paths that take GET and HEAD.
+fn read_only(parts: &Parts, answer: impl FnOnce() -> Result<Answer, Refusal>) -> Result<Answer, Refusal> {
+    if parts.method != Method::GET && parts.method != Method::HEAD {
+        return Err(Refusal::method_not_allowed("GET, HEAD"));
+    }
+    answer()
+}
+
+/// The answer to HEAD: the head that GET would give (RFC 9110, section 9.3.2).
+fn without_body(mut answer: Answer) -> Answer {
+    if let Some(len) = answer.body().full_len()
+        && answer.status() != StatusCode::NO_CONTENT
+        && !answer.headers().contains_key(header::CONTENT_LENGTH)
+    {
+        answer.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(len));
+    }
+    *answer.body_mut() = OwnBody::full(Bytes::new());
+    answer
+}

@@ -1,0 +1,269 @@
+//! Server-sent events: framing and the body of a stream (WHATWG HTML, section 9.2).
+
+use std::{
+    convert::Infallible,
+    fmt::Write as _,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::{BufMut, Bytes};
+use http::{HeaderValue, Response, header};
+use http_body::{Body, Frame as BodyFrame, SizeHint};
+use serde::Serialize;
+
+use super::answer::Answer;
+use crate::{
+    clock::Clock,
+    hub::{Dialect, Frame, Gap, Position, Read, Subscription},
+    middleware::OwnBody,
+};
+
+/// Appends one event in the SSE wire form: `id`, `event` and `data` once each, one space behind the colon, LF.
+pub(crate) fn encode(frame: &Frame<'_>, out: &mut Vec<u8>) {
+    let name = frame.source.name(frame.index, Dialect::Stream);
+    // Writing to a vector does not fail.
+    let _ = std::io::Write::write_fmt(
+        out,
+        format_args!("id: {}\nevent: {name}\ndata: ", frame.position),
+    );
+    let start = out.len();
+    frame.source.write_json(frame.index, Dialect::Stream, out);
+    escape_line_separators(out, start);
+    out.extend_from_slice(b"\n\n");
+}
+
+/// Replaces U+2028, U+2029 and U+0085 from `start` on by their JSON escapes: some readers end a line at them. They
+/// can only stand inside strings there.
+pub(crate) fn escape_line_separators(out: &mut Vec<u8>, start: usize) {
+    let is_lead = |byte: &u8| *byte == 0xE2 || *byte == 0xC2;
+    if !out[start..].iter().any(is_lead) {
+        return;
+    }
+    let text = out.split_off(start);
+    let mut rest = &text[..];
+    while let Some(at) = rest.iter().position(is_lead) {
+        out.extend_from_slice(&rest[..at]);
+        rest = &rest[at..];
+        let (escape, len): (&[u8], usize) = match rest {
+            [0xE2, 0x80, 0xA8, ..] => (b"\\u2028", 3),
+            [0xE2, 0x80, 0xA9, ..] => (b"\\u2029", 3),
+            [0xC2, 0x85, ..] => (b"\\u0085", 2),
+            _ => (&rest[..1], 1),
+        };
+        out.extend_from_slice(escape);
+        rest = &rest[len..];
+    }
+    out.extend_from_slice(rest);
+}
+
+/// One frame of our own: `retry` and `id` where they are given.
+fn control_frame(retry: Option<Duration>, id: Option<Position>, event: &str, data: &impl Serialize) -> Bytes {
+    let mut head = String::new();
+    if let Some(retry) = retry {
+        let _ = writeln!(head, "retry: {}", retry.as_millis());
+    }
+    if let Some(id) = id {
+        let _ = writeln!(head, "id: {id}");
+    }
+    let _ = write!(head, "event: {event}\ndata: ");
+    let mut frame = head.into_bytes();
+    // Our own structs serialise.
+    let _ = serde_json::to_writer((&mut frame).writer(), data);
+    escape_line_separators(&mut frame, 0);
+    frame.extend_from_slice(b"\n\n");
+    frame.into()
+}
+
+/// What the first frame says.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Established<'a> {
+    pub(crate) connection_id: &'a str,
+    pub(crate) reconnect_token: Option<&'a str>,
+    pub(crate) channels: &'a [String],
+    pub(crate) heartbeat_ms: u64,
+    pub(crate) instance: &'a str,
+    pub(crate) resume: &'a crate::hub::Resume,
+    pub(crate) timestamp: u64,
+}
+
+/// How long clients wait before they come back: a base with a random part, so that many do not come at once.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Retry {
+    pub(crate) base: Duration,
+    pub(crate) jitter: Duration,
+}
+
+/// One to three seconds: a browser's own default is three to five, and a restart takes about one.
+pub(crate) const RETRY: Retry = Retry {
+    base: Duration::from_secs(1),
+    jitter: Duration::from_secs(2),
+};
+
+impl Retry {
+    /// Seeded by the connection: cheap, and different for each.
+    pub(crate) fn pick(self, seed: u64) -> Duration {
+        let jitter_ms = self.jitter.as_millis() as u64 + 1;
+        // The finaliser of SplitMix64: neighbouring seeds land far apart.
+        let mut spread = seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        spread = (spread ^ (spread >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        spread = (spread ^ (spread >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        spread ^= spread >> 31;
+        self.base + Duration::from_millis(spread % jitter_ms)
+    }
+}
+
+/// The body of a stream.
+#[derive(Debug)]
+pub(crate) struct SseBody {
+    first: Option<Bytes>,
+    subscription: Subscription,
+    clock: Clock,
+    retry: Retry,
+}
+
+/// The first frame: it sets the wait before a reconnect, and the position from which the client would resume.
+pub(crate) fn established(first: &Established<'_>, subscription: &Subscription, retry: Retry) -> Bytes {
+    let wait = retry.pick(subscription.connection_id());
+    control_frame(Some(wait), Some(subscription.position()), "connection_established", first)
+}
+
+impl SseBody {
+    pub(crate) fn new(first: Bytes, subscription: Subscription, clock: Clock, retry: Retry) -> Self {
+        Self {
+            first: Some(first),
+            subscription,
+            clock,
+            retry,
+        }
+    }
+
+    fn frame(&self, read: Read) -> Bytes {
+        match read {
+            Read::Events(bytes) => bytes,
+            Read::Gap(gap) => self.gap_frame(&gap),
+            Read::Heartbeat(position) => {
+                let beat = Heartbeat { timestamp: self.clock.unix_seconds() };
+                control_frame(None, Some(position), "heartbeat", &beat)
+            }
+            Read::Closed(reason) => {
+                let wait = self.retry.pick(self.subscription.connection_id() ^ self.clock.now_us());
+                let drain = Drain {
+                    reason: reason.as_str(),
+                    retry_ms: wait.as_millis() as u64,
+                };
+                control_frame(Some(wait), Some(self.subscription.position()), "drain", &drain)
+            }
+        }
+    }
+
+    fn gap_frame(&self, gap: &Gap) -> Bytes {
+        control_frame(None, Some(self.subscription.position()), "gap", gap)
+    }
+}
+
+#[derive(Serialize)]
+struct Heartbeat {
+    timestamp: u64,
+}
+
+#[derive(Serialize)]
+struct Drain {
+    reason: &'static str,
+    retry_ms: u64,
+}
+
+impl Body for SseBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<BodyFrame<Bytes>, Infallible>>> {
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(Some(Ok(BodyFrame::data(first))));
+        }
+        let read = ready!(self.subscription.poll_read(cx));
+        Poll::Ready(read.map(|read| Ok(BodyFrame::data(self.frame(read)))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        false
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::default()
+    }
+}
+
+/// The head of a stream, around a body.
+pub(crate) fn answer(body: OwnBody) -> Answer {
+    let mut answer = Response::new(body);
+    let headers = answer.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    answer
+}
+
+/// 200 for an EventSource that can't be admitted now: any other status closes it for good (WHATWG HTML 9.2.3).
+pub(crate) fn busy(retry: Duration) -> Answer {
+    #[derive(Serialize)]
+    struct Busy {
+        retry_ms: u64,
+    }
+    let busy = Busy { retry_ms: retry.as_millis() as u64 };
+    answer(OwnBody::full(control_frame(Some(retry), None, "busy", &busy)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn line_separators_never_reach_the_wire() {
+        let mut out = b"data: ".to_vec();
+        let start = out.len();
+        out.extend_from_slice("{\"m\":\"a\u{2028}b\u{2029}c\u{85}d\u{20ac}é\"}".as_bytes());
+        escape_line_separators(&mut out, start);
+        let line = String::from_utf8(out).unwrap();
+        assert_eq!(line, "data: {\"m\":\"a\\u2028b\\u2029c\\u0085d\u{20ac}é\"}");
+    }
+
+    proptest! {
+        #[test]
+        fn escaping_keeps_the_meaning(text in "\\PC*|[\u{2028}\u{2029}\u{85}\u{80}\u{2030}a]{0,40}") {
+            let mut out = serde_json::to_vec(&text).unwrap();
+            escape_line_separators(&mut out, 0);
+            let line = std::str::from_utf8(&out).unwrap();
+            let breaks = line.contains(['\u{2028}', '\u{2029}', '\u{85}', '\n', '\r']);
+            prop_assert!(!breaks, "a line break is left");
+            prop_assert_eq!(serde_json::from_str::<String>(line).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn a_control_frame_has_every_field_once() {
+        #[derive(Serialize)]
+        struct Data {
+            n: u8,
+        }
+        let position = Position { epoch: 7, seq: 3 };
+        let frame = control_frame(Some(Duration::from_millis(1500)), Some(position), "drain", &Data { n: 1 });
+        assert_eq!(frame, "retry: 1500\nid: 7-3\nevent: drain\ndata: {\"n\":1}\n\n");
+    }
+
+    #[test]
+    fn retries_are_spread_over_the_jitter() {
+        let retry = Retry {
+            base: Duration::from_secs(1),
+            jitter: Duration::from_secs(2),
+        };
+        let picks: std::collections::HashSet<_> = (0..100).map(|seed| retry.pick(seed)).collect();
+        assert!(picks.len() > 80);
+        assert!(picks.iter().all(|pick| (1000..=3000).contains(&pick.as_millis())));
+    }
+}

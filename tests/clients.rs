@@ -1,0 +1,297 @@
+//! Strangers' clients, as the API's documentation prints them, against a started gateway.
+//!
+//! They need programs that not every machine has: `tests/run.sh clients` brings them and runs these tests.
+
+use std::{
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use serde_json::Value;
+
+/// Where `tests/run.sh` puts the packages and programs of the clients.
+const TOOLS: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/tools");
+const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients");
+/// Seconds after which a client that still waits has failed.
+const PATIENCE: &str = "60";
+
+/// A running gateway; it ends with the test.
+struct Gateway {
+    child: Running,
+    /// `127.0.0.1:PORT`.
+    address: String,
+}
+
+impl Gateway {
+    fn start(flags: &[&str], env: &[(&str, &str)]) -> Self {
+        let mut child = Command::new(gateway())
+            .args(["--addr", "127.0.0.1:0"])
+            .args(flags)
+            .envs(env.iter().copied())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        stdout.read_line(&mut line).unwrap();
+        let address = line
+            .strip_prefix("tower-realtime dashboard: http://")
+            .and_then(|rest| rest.strip_suffix("/realtime/ (loopback only)\n"))
+            .unwrap_or_else(|| panic!("the gateway printed {line:?}"))
+            .to_owned();
+        Self {
+            child: Running(child),
+            address,
+        }
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+}
+
+/// A process that does not outlive its test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The example beside this test's own program.
+fn gateway() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let profile = test.parent().and_then(Path::parent).unwrap();
+    let gateway = profile.join("examples").join("gateway");
+    assert!(
+        gateway.exists(),
+        "{} is missing: cargo build --example gateway",
+        gateway.display()
+    );
+    gateway
+}
+
+/// Runs a client to its end and gives what it printed.
+#[track_caller]
+fn output(command: &mut Command) -> String {
+    let mut limited = Command::new("timeout");
+    limited
+        .arg(PATIENCE)
+        .arg(command.get_program())
+        .args(command.get_args());
+    let output = limited.output().unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{printed:.2000}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr),
+    );
+    printed
+}
+
+#[test]
+#[ignore = "needs a Python with sseclient-py and requests"]
+fn python_prints_stats_and_heartbeats() {
+    let gateway = Gateway::start(&[], &[("REALTIME_HEARTBEAT_INTERVAL", "1s")]);
+    let printed = output(
+        Command::new(format!("{TOOLS}/venv/bin/python"))
+            .arg(format!("{SOURCES}/stats.py"))
+            .args([&gateway.url("/stream/stats"), "3", "2"]),
+    );
+    let stats: Vec<_> = printed
+        .lines()
+        .filter(|line| line.starts_with("Stats: ") && line.ends_with(" cost"))
+        .collect();
+    assert!(stats.len() >= 3, "{printed}");
+    assert!(
+        printed.lines().filter(|line| *line == "♥").count() >= 2,
+        "{printed}"
+    );
+    let requests = |line: &str| line.split(' ').nth(1).unwrap().parse::<u64>().unwrap();
+    assert!(requests(stats[0]) < requests(stats[2]), "{printed}");
+}
+
+#[test]
+#[ignore = "needs Node.js with the package eventsource, and the Go scanner client, built"]
+fn eventsource_resumes_without_loss_or_repeat() {
+    let gateway = Gateway::start(&["--traffic", "200"], &[]);
+    let printed = output(
+        Command::new("node")
+            .arg(format!("{SOURCES}/eventsource.mjs"))
+            .args([TOOLS, &gateway.url("/stream/requests"), "requests", "400"]),
+    );
+    let result: Value = serde_json::from_str(&printed).unwrap();
+    let verdicts: Vec<_> = result["verdicts"].as_array().unwrap().iter().collect();
+    assert_eq!(verdicts, ["fresh", "full"], "{result}");
+    let seqs: Vec<u64> = result["ids"].as_array().unwrap().iter().map(seq).collect();
+    assert!(
+        seqs.is_sorted_by(|a, b| a < b),
+        "out of order or repeated: {seqs:?}"
+    );
+
+    // The same stretch, read again in one go by another client: nothing was missing at the seam.
+    let first = result["ids"][0].as_str().unwrap();
+    let url = gateway.url(&format!("/stream/requests?since={first}"));
+    let wanted = (seqs.len() - 1).to_string();
+    let again = output(Command::new(format!("{TOOLS}/scanner")).args([&url, "requests", &wanted]));
+    let expected: Vec<u64> = again
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+        .filter(|event| event["type"] == "requests")
+        .map(|event| seq(&event["id"]))
+        .collect();
+    assert_eq!(seqs[1..], expected);
+}
+
+/// The second half of a position.
+fn seq(id: &Value) -> u64 {
+    let (_, seq) = id.as_str().unwrap().split_once('-').unwrap();
+    seq.parse().unwrap()
+}
+
+#[test]
+#[ignore = "needs the Go scanner client, built"]
+fn go_scanner_reads_long_batches_of_logs() {
+    // A thousand rows a second are far more than a line of 64 KiB.
+    let gateway = Gateway::start(&["--traffic", "1000"], &[]);
+    let printed = output(Command::new(format!("{TOOLS}/scanner")).args([
+        &gateway.url("/stream/all"),
+        "logs",
+        "12",
+    ]));
+    let events: Vec<Value> = printed
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let logs: Vec<_> = events
+        .iter()
+        .filter(|event| event["type"] == "logs")
+        .collect();
+    assert_eq!(logs.len(), 12);
+    assert!(
+        logs.iter()
+            .any(|event| event["bytes"].as_u64() > Some(30_000)),
+        "no long batch among {logs:?}"
+    );
+    for name in [
+        "connection_established",
+        "stats",
+        "providers",
+        "requests",
+        "logs",
+    ] {
+        assert!(
+            events.iter().any(|event| event["type"] == name),
+            "no {name}"
+        );
+    }
+}
+
+#[test]
+#[ignore = "needs curl"]
+fn the_printed_curl_lines_work() {
+    let gateway = Gateway::start(&[], &[]);
+    // As printed, but for the port, which is one of our own, and for an end.
+    for (line, expected) in [
+        (
+            r#"curl -N -H "Accept: text/event-stream" \
+  http://localhost:8080/stream/stats"#,
+            "event: stats\n",
+        ),
+        (
+            r#"curl -N -H "Accept: text/event-stream" \
+  http://localhost:8080/stream/logs"#,
+            "event: logs\n",
+        ),
+        (
+            r#"curl -N -H "Accept: text/event-stream" \
+  http://localhost:8080/stream/all"#,
+            "event: requests\n",
+        ),
+        (
+            "curl http://localhost:8080/api/realtime/hub/stats",
+            r#""success":true"#,
+        ),
+    ] {
+        let line = line.replace("localhost:8080", &gateway.address).replace(
+            "curl ",
+            &format!("exec curl --silent --max-time {PATIENCE} "),
+        );
+        let mut child = Command::new("bash")
+            .args(["-c", &line])
+            .stdout(Stdio::piped())
+            .spawn()
+            .map(Running)
+            .unwrap();
+        let mut stdout = BufReader::new(child.0.stdout.take().unwrap());
+        let mut printed = String::new();
+        while !printed.contains(expected) {
+            let read = stdout.read_line(&mut printed).unwrap();
+            assert_ne!(read, 0, "{line}\nended without {expected:?}:\n{printed}");
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs the gateway, built"]
+fn the_gateway_explains_wrong_flags() {
+    for (flags, names) in [
+        (&["--nope"][..], "--nope"),
+        (&["--traffic", "many"], "--traffic"),
+        (&["--addr", "somewhere"], "--addr"),
+        (&["--upstream", "https://example.com"], "--upstream"),
+        (&["--admin-token", "a"], "--token"),
+        (&["--max-clients"], "--max-clients"),
+    ] {
+        let output = Command::new(gateway()).args(flags).output().unwrap();
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{flags:?}: {message}");
+        assert!(message.contains(names), "{flags:?}: {message}");
+        assert!(output.stdout.is_empty(), "{flags:?}");
+    }
+    let output = Command::new(gateway())
+        .env("REALTIME_HEARTBEAT_INTERVAL", "often")
+        .output()
+        .unwrap();
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{message}");
+    assert!(message.contains("REALTIME_HEARTBEAT_INTERVAL"), "{message}");
+}
+
+#[cfg(unix)]
+#[test]
+#[ignore = "needs the gateway, built"]
+fn the_gateway_ends_soon_after_a_signal() {
+    for signal in ["INT", "TERM"] {
+        let gateway = Gateway::start(&["--traffic", "100"], &[]);
+        let mut stream = Command::new("curl")
+            .args(["--silent", "--no-buffer", &gateway.url("/stream/all")])
+            .stdout(Stdio::piped())
+            .spawn()
+            .map(Running)
+            .unwrap();
+        let mut stdout = BufReader::new(stream.0.stdout.take().unwrap());
+        let mut first = String::new();
+        stdout.read_line(&mut first).unwrap();
+        let id = gateway.child.0.id().to_string();
+        assert!(
+            Command::new("kill")
+                .args(["-s", signal, &id])
+                .status()
+                .unwrap()
+                .success()
+        );
+        let (ended_tx, ended) = std::sync::mpsc::channel();
+        let mut child = gateway.child;
+        std::thread::spawn(move || ended_tx.send(child.0.wait()));
+        let ended = ended.recv_timeout(std::time::Duration::from_secs(20));
+        let status = ended.expect("the gateway to end").unwrap();
+        assert!(status.success(), "{signal}: {status}");
+        let rest = std::io::read_to_string(stdout).unwrap();
+        assert!(rest.contains("event: drain\n"), "{signal}: {rest}");
+    }
+}

@@ -1,0 +1,171 @@
+#!/usr/bin/env bash
+# Everything that has to hold: format, lints for every feature, tests with and without features, strangers' clients,
+# the page in a browser, the documentation, the package.
+#
+#   tests/run.sh            all of it
+#   tests/run.sh STEP…      only these: format lints tests clients browser docs package
+#
+# Missing tools are installed where that is possible: system packages through apt-get (as root, or with a sudo that
+# does not ask), packages of npm and PyPI into the target directory. Nothing is written beside the sources.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+mkdir -p "${CARGO_TARGET_DIR:-target}"
+target=$(cd "${CARGO_TARGET_DIR:-target}" && pwd)
+# Where cargo tells integration tests to keep files: they look for the tools there.
+tools=$target/tmp/tools
+log=$target/tmp/run.log
+mkdir -p "$tools"
+: >"$log"
+
+step=start
+started=$SECONDS
+finish() {
+    local code=$?
+    local passed failed
+    passed=$(awk '/^test result:|^# pass /{for (i = 1; i < NF; i++) if ($(i + 1) ~ /^passed/) sum += $i; if ($2 == "pass") sum += $3} END {print sum + 0}' "$log")
+    failed=$(awk '/^test result:|^# fail /{for (i = 1; i < NF; i++) if ($(i + 1) ~ /^failed/) sum += $i; if ($2 == "fail") sum += $3} END {print sum + 0}' "$log")
+    local took=$((SECONDS - started))
+    if [ "$code" -eq 0 ]; then
+        echo "== all green in ${took} s: $passed passed, $failed failed"
+    else
+        echo "== FAILED at \"$step\" after ${took} s: $passed passed, $failed failed"
+    fi
+}
+trap finish EXIT
+
+section() {
+    step=$1
+    echo "== $step ($((SECONDS - started)) s)"
+}
+
+# Runs a command whose test counts belong to the closing line.
+counted() {
+    "$@" 2>&1 | tee -a "$log"
+}
+
+# need COMMAND PACKAGE REASON
+need() {
+    if command -v "$1" >/dev/null 2>&1; then
+        return
+    fi
+    echo "$1 is missing ($3): installing the package $2"
+    install_package "$2"
+}
+
+install_package() {
+    local as_root=()
+    if [ "$(id -u)" -ne 0 ]; then
+        if ! sudo -n true 2>/dev/null; then
+            echo "this needs root: run \`apt-get install $1\` (or what your system calls it) and start again" >&2
+            exit 1
+        fi
+        as_root=(sudo -n)
+    fi
+    if [ -z "${packages_updated:-}" ]; then
+        "${as_root[@]}" apt-get update -qq
+        packages_updated=yes
+    fi
+    DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install -y -qq --no-install-recommends "$1"
+}
+
+format() {
+    section "format"
+    cargo fmt --all --check
+}
+
+lints() {
+    local feature
+    local features
+    features=$(cargo metadata --no-deps --format-version 1 | python3 -c '
+import json, sys
+features = json.load(sys.stdin)["packages"][0]["features"]
+print(*sorted(name for name in features if name not in ("default", "full")))')
+    section "lints: no features"
+    lint --no-default-features
+    section "lints: default features"
+    lint
+    for feature in $features; do
+        section "lints: only $feature"
+        lint --no-default-features --features "$feature"
+    done
+    section "lints: all features"
+    lint --all-features
+}
+
+lint() {
+    cargo clippy --locked --quiet --all-targets "$@" -- -D warnings
+}
+
+tests() {
+    section "tests: all features"
+    counted cargo test --locked --quiet --all-features
+    section "tests: no features"
+    counted cargo test --locked --quiet --no-default-features
+}
+
+# The printed clients of strangers, against a real gateway.
+clients() {
+    section "clients: tools"
+    need python3 python3 "the Python client, and to read cargo's metadata"
+    need node nodejs "the npm client eventsource, and the browser tests"
+    need npm npm "to fetch the package eventsource"
+    need go golang-go "the Go client, whose bufio.Scanner ends at a line of 64 KiB"
+    need curl curl "the printed curl lines"
+    if ! [ -x "$tools/venv/bin/python" ] || ! "$tools/venv/bin/python" -c 'import requests, sseclient' 2>/dev/null; then
+        echo "sseclient-py and requests are missing (the Python client): installing them into $tools/venv"
+        python3 -c 'import ensurepip, venv' 2>/dev/null || install_package python3-venv
+        python3 -m venv "$tools/venv"
+        "$tools/venv/bin/python" -m pip install --quiet 'sseclient-py==1.8.0' 'requests>=2,<3'
+    fi
+    if ! [ -d "$tools/node_modules/eventsource" ]; then
+        echo "eventsource is missing (the npm client): installing it into $tools"
+        npm install --prefix "$tools" --no-save --no-audit --no-fund --loglevel=error 'eventsource@3'
+    fi
+    GO111MODULE=off GOCACHE="$tools/go-cache" GOFLAGS= go build -o "$tools/scanner" tests/clients/scanner.go
+
+    section "clients: tests that need them"
+    cargo build --locked --quiet --all-features --example gateway
+    counted cargo test --locked --quiet --all-features --tests -- --ignored
+}
+
+# The page in a real Chromium.
+browser() {
+    if ! [ -d tests/browser ]; then
+        return
+    fi
+    section "browser"
+    need node nodejs "the browser tests"
+    need chromium chromium "the page is tested in a real browser"
+    cargo build --locked --quiet --all-features --example gateway
+    GATEWAY="$target/debug/examples/gateway" counted node --test --test-reporter=tap tests/browser/
+}
+
+docs() {
+    section "documentation"
+    RUSTDOCFLAGS="-D warnings" cargo doc --locked --quiet --no-deps --all-features
+}
+
+package() {
+    section "package"
+    local dirty=()
+    if [ -n "$(git status --porcelain 2>/dev/null)" ]; then
+        echo "the tree has changes that are not committed: packaging it as it is"
+        dirty=(--allow-dirty)
+    fi
+    cargo package --locked --quiet "${dirty[@]}"
+}
+
+if [ $# -eq 0 ]; then
+    set -- format lints tests clients browser docs package
+fi
+need python3 python3 "to read cargo's metadata"
+for name in "$@"; do
+    case $name in
+    format | lints | tests | clients | browser | docs | package) "$name" ;;
+    *)
+        echo "unknown step $name: format lints tests clients browser docs package" >&2
+        exit 2
+        ;;
+    esac
+done

@@ -1,0 +1,157 @@
+//! The end: open streams do not hold it up, and nothing is left behind.
+
+mod support;
+
+use std::time::Duration;
+
+use axum::{Router, routing::get};
+use support::{Host, Stream, config, soon};
+use tokio::runtime::Handle;
+use tower::ServiceExt;
+use tower_realtime::{Filter, RealtimeLayer};
+
+/// Waits until only the tasks are left that there were before.
+async fn tasks_are_back_to(before: usize) {
+    let gone = async {
+        while Handle::current().metrics().num_alive_tasks() > before {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("all tasks to end", gone).await;
+}
+
+async fn assert_drained(stream: Stream) {
+    let events = stream.rest().await;
+    let last = events.last().expect("a last event");
+    assert_eq!(last.name, "drain", "{events:#?}");
+    assert!(last.retry.is_some(), "{last:?}");
+    assert!(last.data["retry_ms"].as_u64().is_some(), "{last:?}");
+}
+
+#[tokio::test]
+async fn a_thousand_idle_streams_do_not_hold_up_a_graceful_shutdown() {
+    let before = Handle::current().metrics().num_alive_tasks();
+    let host = Host::start(Router::new().route("/", get(|| async {}))).await;
+    let mut streams = Vec::new();
+    // Each HTTP/1.1 stream takes two of the files that this process may open, so most come through HTTP/2.
+    for _ in 0..200 {
+        streams.push(host.stream("/stream/requests").await);
+    }
+    let mut connections = Vec::new();
+    for _ in 0..8 {
+        let connection = host.connect_http2().await;
+        for _ in 0..100 {
+            streams.push(
+                connection
+                    .share()
+                    .stream(support::get("/stream/requests"))
+                    .await,
+            );
+        }
+        connections.push(connection);
+    }
+    let hub = host.data("/api/realtime/hub/stats").await;
+    assert_eq!(hub["total_clients"], 1000, "{hub:#}");
+
+    // It takes milliseconds; a stream that holds it up would hold it up for ever.
+    host.shutdown().await;
+    for stream in streams {
+        assert_drained(stream).await;
+    }
+    drop(connections);
+    tasks_are_back_to(before).await;
+}
+
+#[cfg(feature = "axum")]
+#[tokio::test]
+async fn a_guarded_listener_serves_and_ends() {
+    use std::net::SocketAddr;
+
+    use support::Connection;
+    use tokio::net::TcpListener;
+    use tokio_util::sync::CancellationToken;
+
+    let shutdown = CancellationToken::new();
+    let realtime = RealtimeLayer::new(config().shutdown(shutdown.clone()));
+    let rt = realtime.handle();
+    let app = Router::new()
+        .route("/", get(|| async { "hello" }))
+        .layer(realtime);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = tokio::spawn(
+        axum::serve(
+            rt.guard(listener),
+            app.into_make_service_with_connect_info::<SocketAddr>(),
+        )
+        .with_graceful_shutdown(shutdown.clone().cancelled_owned())
+        .into_future(),
+    );
+    let stream = Connection::http1(address).await;
+    let stream = stream.stream(support::get("/stream/all")).await;
+    shutdown.cancel();
+    soon("the server to end", server).await.unwrap().unwrap();
+    assert_drained(stream).await;
+}
+
+#[tokio::test]
+async fn a_drain_ends_streams_and_turns_readiness_off() {
+    let host = Host::start(Router::new().route("/", get(|| async { "hello" }))).await;
+    assert_eq!(host.get("/api/realtime/health/ready").await.status, 200);
+    let stream = host.stream("/stream/all").await;
+    soon("the drain", host.rt.drain(Duration::ZERO)).await;
+    assert_drained(stream).await;
+    assert_eq!(host.get("/api/realtime/health/ready").await.status, 503);
+    assert_eq!(host.get("/api/realtime/health/live").await.status, 200);
+    // A stream that comes too late is told to try elsewhere; the host itself goes on.
+    let (status, headers) = host.connect().await.head(support::get("/stream/all")).await;
+    assert_eq!(status, 503);
+    assert!(headers.contains_key("retry-after"), "{headers:?}");
+    assert_eq!(host.get("/").await.text(), "hello");
+}
+
+#[tokio::test]
+async fn a_subscription_in_process_ends_too() {
+    let realtime = RealtimeLayer::new(config());
+    let rt = realtime.handle();
+    let mut events = rt.subscribe(["requests"], Filter::default()).unwrap();
+    soon("the drain", rt.drain(Duration::ZERO)).await;
+    let end = async { while events.next().await.is_some() {} };
+    soon("the subscription to end", end).await;
+}
+
+#[tokio::test]
+async fn dropping_everything_ends_the_tasks() {
+    let before = Handle::current().metrics().num_alive_tasks();
+    let realtime = RealtimeLayer::new(config());
+    let app = Router::new()
+        .route("/", get(|| async {}))
+        .layer(realtime.clone());
+    app.oneshot(support::get("/")).await.unwrap();
+    drop(realtime);
+    tasks_are_back_to(before).await;
+}
+
+#[test]
+fn a_layer_may_be_made_outside_a_runtime_and_outlive_one() {
+    let realtime = RealtimeLayer::new(config());
+    let app = Router::new()
+        .route("/", get(|| async {}))
+        .layer(realtime.clone());
+    // Everything that can be called without a runtime.
+    realtime
+        .handle()
+        .log(tower_realtime::Level::Info, "test", "before");
+    for _ in 0..2 {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let app = app.clone();
+        runtime.block_on(async {
+            let answer = app.oneshot(support::get("/")).await.unwrap();
+            assert_eq!(answer.status(), 200);
+        });
+    }
+    drop(app);
+}
