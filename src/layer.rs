@@ -18,7 +18,7 @@ use crate::{
     config::RealtimeConfig,
     error::Error,
     handle::RealtimeHandle,
-    middleware::{Own, OwnBody, RealtimeService, Recorder},
+    middleware::{Own, RealtimeService, Recorder, ResponseBody},
     runtime::{Keeper, Runtime},
     transport::Router,
 };
@@ -88,7 +88,10 @@ impl<S> Layer<S> for RealtimeLayer {
 
     /// Clones two `Arc`s: axum calls this for every route, and on an unresolved router for every request.
     fn layer(&self, inner: S) -> Self::Service {
-        let own: Option<Arc<dyn Own>> = if self.answers { Some(self.router.clone()) } else { None };
+        let own: Option<Arc<dyn Own>> = match self.answers {
+            true => Some(self.router.clone()),
+            false => None,
+        };
         RealtimeService::new(inner, self.recorder.clone(), own)
     }
 }
@@ -104,7 +107,7 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    type Response = Response<OwnBody>;
+    type Response = Response<ResponseBody<axum_core::body::Body>>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
@@ -115,6 +118,6 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let (parts, body) = request.into_parts();
         let answer = self.router.call(parts, axum_core::body::Body::new(body));
-        Box::pin(async move { Ok(answer.await) })
+        Box::pin(async move { Ok(answer.await.map(ResponseBody::own)) })
     }
 }

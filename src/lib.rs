@@ -31,6 +31,14 @@ pub use guard::Guarded;
 pub use handle::{Events, ProviderBuilder, RealtimeHandle, Received};
 pub use hub::{ChannelConfig, Class, Filter, Level, LevelFilter, Position, Priority, Start};
 pub use layer::{RealtimeLayer, RealtimeRoutes};
-pub use middleware::{OwnBody, RealtimeService, RequestMeter, ResponseBody, ResponseFuture, Usage};
+pub use middleware::{RealtimeService, RequestMeter, ResponseBody, ResponseFuture, Usage};
 pub use price::{Price, PriceTable};
 pub use publish::{Event, LogLine, MAX_EVENT_BYTES};
+
+/// What a [`Snapshot`] is made of.
+pub mod snapshot {
+    pub use crate::aggregator::{
+        BreakdownRow, Capabilities, Feed, Latencies, Lifetime, Percentiles, ProviderStats, SeriesPoint,
+        SeriesUse, StatusCode, Summary, TableUse,
+    };
+}

@@ -162,38 +162,36 @@ impl Runtime {
     pub(crate) fn recorder(self: &Arc<Self>) -> Recorder {
         // Weak: services must not keep the tasks alive by themselves, the keeper does.
         let runtime = Arc::downgrade(self);
-        Recorder {
-            collector: self.collector.clone(),
-            clock: self.clock,
-            route: self.config.route_label.clone(),
-            start: Box::new(move || {
-                if let Some(runtime) = runtime.upgrade() {
-                    runtime.start();
-                }
-            }),
+        let recorder = Recorder::new(self.collector.clone(), self.clock)
+            .currency(&self.config.currency)
+            .on_first_use(move || runtime.upgrade().is_none_or(|runtime| runtime.start()));
+        match &self.config.route_label {
+            Some(hook) => recorder.route_hook(hook.clone()),
+            None => recorder,
         }
     }
 
-    /// Starts the tasks if they do not run yet and this is inside a tokio runtime. Costs a load when they do.
+    /// Starts the tasks if they do not run yet and this is inside a tokio runtime; true when they run. Costs a load
+    /// then.
     #[inline]
-    pub(crate) fn start(self: &Arc<Self>) {
-        if !self.started.load(Ordering::Relaxed) {
-            self.start_slow();
-        }
+    pub(crate) fn start(self: &Arc<Self>) -> bool {
+        self.started.load(Ordering::Relaxed) || self.start_slow()
     }
 
     #[cold]
-    fn start_slow(self: &Arc<Self>) {
+    fn start_slow(self: &Arc<Self>) -> bool {
         let Ok(tokio) = tokio::runtime::Handle::try_current() else {
-            return;
+            return false;
         };
         let Some(inbox) = lock(&self.inbox).take() else {
-            return;
+            // Another thread is about to say so.
+            return true;
         };
         self.started.store(true, Ordering::Relaxed);
         self.tasks.spawn_on(self.hub.clone().run(inbox, self.hub_shutdown.clone()), &tokio);
         self.tasks.spawn_on(self.clone().aggregate(), &tokio);
         self.tasks.close();
+        true
     }
 
     /// Ends the tasks and every stream. Idempotent.
