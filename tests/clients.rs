@@ -237,6 +237,50 @@ fn the_printed_curl_lines_work() {
 }
 
 #[test]
+#[ignore = "needs curl, and the gateway, built"]
+fn the_gateway_passes_requests_on_to_an_upstream() {
+    let upstream = Gateway::start(&["--traffic", "0"], &[]);
+    let gateway = Gateway::start(&["--upstream", &upstream.url("/v1")], &[]);
+    let chat = gateway.url("/v1/chat/completions");
+    let ask = |body: &str| {
+        let json = "content-type: application/json";
+        output(Command::new("curl").args([
+            "--silent",
+            "--no-buffer",
+            "-H",
+            json,
+            "-d",
+            body,
+            &chat,
+        ]))
+    };
+    let answer = ask(r#"{"model": "gpt-4o", "user": "ana", "max_tokens": 20, "messages": []}"#);
+    let usage = &serde_json::from_str::<Value>(&answer).unwrap()["usage"];
+    let streamed = ask(
+        r#"{"model": "gpt-4o", "user": "ana", "max_tokens": 20, "messages": [], "stream": true}"#,
+    );
+    assert!(streamed.ends_with("data: [DONE]\n\n"), "{streamed}");
+
+    let rows =
+        output(Command::new("curl").args(["--silent", &gateway.url("/api/realtime/requests")]));
+    let rows = &serde_json::from_str::<Value>(&rows).unwrap()["data"]["requests"];
+    assert_eq!(rows.as_array().map(Vec::len), Some(2), "{rows:#}");
+    for row in rows.as_array().unwrap() {
+        for (field, expected) in [
+            ("provider_id", &Value::from(upstream.address.as_str())),
+            ("model_id", &Value::from("gpt-4o")),
+            ("user_id", &Value::from("ana")),
+            ("endpoint", &Value::from("/v1/chat/completions")),
+            ("success", &Value::from(true)),
+            ("output_tokens", &usage["completion_tokens"]),
+        ] {
+            assert_eq!(&row[field], expected, "{field} of {row:#}");
+        }
+        assert!(row["estimated_cost"].as_f64() > Some(0.0), "{row:#}");
+    }
+}
+
+#[test]
 #[ignore = "needs the gateway, built"]
 fn the_gateway_explains_wrong_flags() {
     for (flags, names) in [

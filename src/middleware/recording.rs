@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, thread};
 
-use http::{HeaderMap, HeaderName, Response, StatusCode};
+use http::{HeaderMap, HeaderName, Response, StatusCode, header};
 use http_body::Body;
 
 use super::meter::{MeterState, RequestMeter, Said};
@@ -79,10 +79,10 @@ impl Recording {
         if at_its_end || never_sent {
             return self.finish_at(Outcome::Completed, now_us);
         }
-        // A body that does not know its length may stand behind a head that announces it: the server stops polling
-        // when it has handed over so many bytes (RFC 9110, section 8.6).
-        let known = response.body().size_hint().exact();
-        self.expected_bytes = known.or_else(|| content_length(response.headers()));
+        // A body that does not know its length may have it announced: what a proxy passes on. The server stops
+        // polling when the announced bytes are sent, too.
+        self.expected_bytes =
+            (response.body().size_hint().exact()).or_else(|| announced_bytes(response.headers()));
         if self.expected_bytes == Some(0) {
             self.complete_us = Some(now_us);
         }
@@ -174,8 +174,9 @@ impl Recording {
     }
 }
 
-fn content_length(headers: &HeaderMap) -> Option<u64> {
-    headers.get(http::header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+fn announced_bytes(headers: &HeaderMap) -> Option<u64> {
+    let length = headers.get(header::CONTENT_LENGTH)?;
+    length.to_str().ok()?.parse().ok()
 }
 
 impl Drop for Recording {
