@@ -17,7 +17,7 @@ const NOTE_MS = 60_000;
 
 let meta, api, token, link, feed, lists;
 let store = new Store();
-let metrics, series, hub; // the last answers
+let metrics, series, hub, info; // the last answers
 let breakdown; // {tab, data}
 let providers = new Map();
 let alerts = new Map();
@@ -94,7 +94,7 @@ const PARTS = {
     else drawBreakdown(data, BREAKDOWNS[tab], metrics.capabilities, pick, isActive);
   },
   alerts: () => drawAlerts([...alerts.values()]),
-  footer: () => drawFooter({ metrics, hub, skew, skipped, version: meta.version }),
+  footer: () => drawFooter({ metrics, hub, info, skew, skipped }),
 };
 
 // ---- Reading ----
@@ -198,21 +198,18 @@ async function loadBreakdown() {
   draw("breakdown");
 }
 
+// What concerns the whole server is not for a tenant's viewer.
 async function loadHub() {
-  hub = await get("hub/stats").catch(() => hub);
+  if (info && !info.principal?.tenant_id) hub = await get("hub/stats").catch(() => hub);
   draw("footer");
 }
 
 // Alerts are asked for only where the server says that it has them.
 async function loadRest() {
+  info = await get("info").catch(() => info);
   loadHub();
-  try {
-    const { endpoints } = await get("info");
-    if (!JSON.stringify(endpoints ?? "").includes("/alerts")) return;
-    for (const alert of (await get("alerts?state=firing")).alerts) HANDLERS.alert(alert);
-  } catch {
-    // Not there, or not for this viewer.
-  }
+  const { alerts: firing = [] } = (info?.endpoints?.alerts && (await get("alerts?state=firing").catch(() => null))) || {};
+  for (const alert of firing) HANDLERS.alert(alert);
 }
 
 // ---- The stream ----

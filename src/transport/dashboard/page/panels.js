@@ -171,7 +171,7 @@ export function drawAlerts(list) {
 }
 
 // Every loss is told here, with the name of the setting that would have prevented it.
-export function drawFooter({ metrics: m, hub, version, skew, skipped }) {
+export function drawFooter({ metrics: m, hub, info, skew, skipped }) {
   const tables = Object.entries(m.series);
   const total = (name) => asCount(tables.reduce((sum, [, table]) => sum + table[name], 0));
   const items = [
@@ -187,7 +187,7 @@ export function drawFooter({ metrics: m, hub, version, skew, skipped }) {
     [`up ${asDuration(m.uptime_seconds * 1000)}`],
     Math.abs(skew) > 5000 && [`server clock ${skew > 0 ? "+" : "−"}${asDuration(Math.abs(skew))}`, "warn"],
     [`instance ${m.instance} (this process only)`],
-    [`tower-realtime ${version}`],
+    info && [`tower-realtime ${info.version}`],
   ].filter(Boolean);
   $("footer").replaceChildren(...items.map(([text, tone]) => el("span", { class: tone }, text)), el("a", { href: "https://docs.rs/tower-realtime" }, "Documentation"));
 }
