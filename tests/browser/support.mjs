@@ -98,7 +98,7 @@ export const closeBrowser = async () => (await shared)?.close();
 
 // Opens the page in a browser profile of its own. `errors` gathers what the console complains of; refusals and cut
 // wires that a test brings about are let through by `expected`.
-export async function openPage(t, url, { hash = "", context: options = {}, context, expected, prepare } = {}) {
+export async function openPage(t, url, { hash = "", options = {}, context, expected, prepare } = {}) {
   const own = context ?? (await (await browser()).newContext({ viewport: { width: 1280, height: 900 }, acceptDownloads: true, ...options }));
   if (!context) t.after(() => own.close());
   const page = await own.newPage();
