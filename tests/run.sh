@@ -136,9 +136,14 @@ browser() {
     fi
     section "browser"
     need node nodejs "the browser tests"
+    need npm npm "to fetch the package playwright-core"
     need chromium chromium "the page is tested in a real browser"
+    if ! [ -d "$tools/node_modules/playwright-core" ]; then
+        echo "playwright-core is missing (it drives the browser): installing it into $tools"
+        npm install --prefix "$tools" --no-save --no-audit --no-fund --loglevel=error 'playwright-core@1.65.1'
+    fi
     cargo build --locked --quiet --all-features --example gateway
-    GATEWAY="$target/debug/examples/gateway" counted node --test --test-reporter=tap tests/browser/
+    GATEWAY="$target/debug/examples/gateway" NODE_TOOLS="$tools" counted node --test --test-reporter=tap tests/browser/*.test.mjs
 }
 
 docs() {
