@@ -18,7 +18,7 @@ use crate::{
     config::RealtimeConfig,
     error::Error,
     handle::RealtimeHandle,
-    middleware::{Own, OwnBody, RealtimeService, Recorder},
+    middleware::{Own, RealtimeService, Recorder, ResponseBody},
     runtime::{Keeper, Runtime},
     transport::Router,
 };
@@ -59,10 +59,15 @@ impl RealtimeLayer {
     /// # Errors
     /// [`is_config`](Error::is_config): names the setting, its value and what it takes.
     pub fn try_new(config: RealtimeConfig) -> Result<Self, Error> {
+        let answers = config.enabled;
         let runtime = Runtime::new(config)?;
         let recorder = Arc::new(runtime.recorder());
         let router = Arc::new(Router::new(Arc::new(Keeper { runtime }))?);
-        Ok(Self { recorder, router, answers: true })
+        Ok(Self {
+            recorder,
+            router,
+            answers,
+        })
     }
 
     /// The handle: publish, subscribe, register providers and channels, drain.
@@ -73,13 +78,18 @@ impl RealtimeLayer {
     /// The same layer without the paths: for services whose numbers are to be watched elsewhere.
     #[must_use]
     pub fn record_only(&self) -> Self {
-        Self { answers: false, ..self.clone() }
+        Self {
+            answers: false,
+            ..self.clone()
+        }
     }
 
     /// The paths alone, as a service: for an admin port, or for a nested router with the host's own guards.
     /// Everything that is not ours is a 404 in our JSON.
     pub fn routes(&self) -> RealtimeRoutes {
-        RealtimeRoutes { router: self.router.clone() }
+        RealtimeRoutes {
+            router: self.router.clone(),
+        }
     }
 }
 
@@ -88,7 +98,10 @@ impl<S> Layer<S> for RealtimeLayer {
 
     /// Clones two `Arc`s: axum calls this for every route, and on an unresolved router for every request.
     fn layer(&self, inner: S) -> Self::Service {
-        let own: Option<Arc<dyn Own>> = if self.answers { Some(self.router.clone()) } else { None };
+        let own: Option<Arc<dyn Own>> = match self.answers {
+            true => Some(self.router.clone()),
+            false => None,
+        };
         RealtimeService::new(inner, self.recorder.clone(), own)
     }
 }
@@ -104,7 +117,7 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    type Response = Response<OwnBody>;
+    type Response = Response<ResponseBody<axum_core::body::Body>>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
@@ -115,6 +128,6 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let (parts, body) = request.into_parts();
         let answer = self.router.call(parts, axum_core::body::Body::new(body));
-        Box::pin(async move { Ok(answer.await) })
+        Box::pin(async move { Ok(answer.await.map(ResponseBody::own)) })
     }
 }

@@ -1,11 +1,6 @@
 //! Runtime: builds the parts, and runs the background tasks until shutdown. The one place that spawns.
 
-use std::{
-    collections::HashMap,
-    fmt,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -125,7 +120,7 @@ impl Runtime {
             max_clients: config.max_clients,
             flush_interval: config.flush_interval,
             heartbeat_interval: config.heartbeat_interval,
-            stall_timeout: config.stall_timeout,
+            stall_timeout: config.stall_timeout.min(config.client_timeout),
             encoders: encoders(),
         };
         let (hub, inbox) = Hub::new(settings, clock);
@@ -162,38 +157,40 @@ impl Runtime {
     pub(crate) fn recorder(self: &Arc<Self>) -> Recorder {
         // Weak: services must not keep the tasks alive by themselves, the keeper does.
         let runtime = Arc::downgrade(self);
-        Recorder {
-            collector: self.collector.clone(),
-            clock: self.clock,
-            route: self.config.route_label.clone(),
-            start: Box::new(move || {
-                if let Some(runtime) = runtime.upgrade() {
-                    runtime.start();
-                }
-            }),
+        let recorder = Recorder::new(self.collector.clone(), self.clock)
+            .currency(&self.config.currency)
+            .enabled(self.config.enabled)
+            .on_first_use(move || runtime.upgrade().is_none_or(|runtime| runtime.start()));
+        match &self.config.route_label {
+            Some(hook) => recorder.route_hook(hook.clone()),
+            None => recorder,
         }
     }
 
-    /// Starts the tasks if they do not run yet and this is inside a tokio runtime. Costs a load when they do.
+    /// Starts the tasks if they do not run yet and this is inside a tokio runtime; true when they run. Costs a load
+    /// then.
     #[inline]
-    pub(crate) fn start(self: &Arc<Self>) {
-        if !self.started.load(Ordering::Relaxed) {
-            self.start_slow();
-        }
+    pub(crate) fn start(self: &Arc<Self>) -> bool {
+        self.started.load(Ordering::Relaxed) || self.start_slow()
     }
 
     #[cold]
-    fn start_slow(self: &Arc<Self>) {
+    fn start_slow(self: &Arc<Self>) -> bool {
         let Ok(tokio) = tokio::runtime::Handle::try_current() else {
-            return;
+            return false;
         };
         let Some(inbox) = lock(&self.inbox).take() else {
-            return;
+            // Another thread is about to say so.
+            return true;
         };
         self.started.store(true, Ordering::Relaxed);
-        self.tasks.spawn_on(self.hub.clone().run(inbox, self.hub_shutdown.clone()), &tokio);
+        self.tasks.spawn_on(
+            self.hub.clone().run(inbox, self.hub_shutdown.clone()),
+            &tokio,
+        );
         self.tasks.spawn_on(self.clone().aggregate(), &tokio);
         self.tasks.close();
+        true
     }
 
     /// Ends the tasks and every stream. Idempotent.
@@ -232,7 +229,9 @@ impl Runtime {
         if variants.len() >= MAX_VARIANTS {
             return Err(Error::new(
                 Kind::Full,
-                format!("more than {MAX_VARIANTS} different windows, intervals and tenants are watched"),
+                format!(
+                    "more than {MAX_VARIANTS} different windows, intervals and tenants are watched"
+                ),
             ));
         }
         let public = match &variant {
@@ -241,8 +240,14 @@ impl Runtime {
         };
         // Two spaces: no name that a host or a client can give.
         let name = format!("{public}  {variant:?}");
-        let channel = self.hub.channel(&name, ChannelConfig::state().hidden_as(public))?;
-        let active = Active { channel, next: now + variant.interval(&self.config), used: now };
+        let channel = self
+            .hub
+            .channel(&name, ChannelConfig::state().hidden_as(public))?;
+        let active = Active {
+            channel,
+            next: now + variant.interval(&self.config),
+            used: now,
+        };
         self.publish(channel, variant.source(&self.aggregator));
         variants.insert(variant, active);
         Ok(channel)
@@ -252,7 +257,10 @@ impl Runtime {
         let now = Instant::now();
         let mut due = Vec::new();
         lock(&self.variants).retain(|variant, active| {
-            let read = self.hub.channel_info(active.channel).is_some_and(|channel| channel.has_readers());
+            let read = self
+                .hub
+                .channel_info(active.channel)
+                .is_some_and(|channel| channel.has_readers());
             if read {
                 active.used = now;
             } else if now - active.used > VARIANT_LINGER {
@@ -362,14 +370,18 @@ impl Variant {
 
     fn source(&self, aggregator: &Aggregator) -> Arc<dyn Source> {
         match self {
-            Self::Stats { window, tenant, .. } => stats_event(aggregator, *window, tenant.as_deref()),
+            Self::Stats { window, tenant, .. } => {
+                stats_event(aggregator, *window, tenant.as_deref())
+            }
             Self::Providers { tenant } => providers_event(aggregator, Some(tenant)),
         }
     }
 }
 
 fn stats_event(aggregator: &Aggregator, window: Window, tenant: Option<&str>) -> Arc<dyn Source> {
-    Arc::new(StatsEvent::new(Arc::new(aggregator.snapshot(window, tenant))))
+    Arc::new(StatsEvent::new(Arc::new(
+        aggregator.snapshot(window, tenant),
+    )))
 }
 
 fn providers_event(aggregator: &Aggregator, tenant: Option<&str>) -> Arc<dyn Source> {
@@ -390,6 +402,8 @@ fn encoders() -> [Encoder; FORMS] {
 
 impl fmt::Debug for Runtime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Runtime").field("hub", &self.hub).finish_non_exhaustive()
+        f.debug_struct("Runtime")
+            .field("hub", &self.hub)
+            .finish_non_exhaustive()
     }
 }

@@ -1,6 +1,4 @@
 //! Access: who may look, who may do what, and how a browser proves it.
-// Not wired to a transport yet.
-#![allow(dead_code, unused_imports)]
 
 #[cfg(feature = "jwt")]
 mod claims;
@@ -20,17 +18,15 @@ mod secret;
 mod ticket;
 
 pub use cors::Cors;
-pub(crate) use credentials::COOKIE;
 pub(crate) use gate::{Gate, GateSettings};
 #[cfg(feature = "jwt")]
 pub use jwt::{JwtConfig, JwtKey};
-pub(crate) use origin::{Origins, is_origin};
+pub(crate) use origin::is_origin;
 pub use peer::PeerAddr;
-pub(crate) use peer::{TrustedProxies, is_network};
+pub(crate) use peer::is_network;
 pub use policy::Access;
 pub use principal::{Principal, Role};
-pub(crate) use reconnect::{RECONNECT_TTL, ReconnectTokens, Resume, TokenError};
+pub(crate) use reconnect::Resume;
 pub use refusal::Denied;
 pub(crate) use refusal::Refusal;
 pub(crate) use secret::TokenKey;
-pub(crate) use ticket::TICKET_TTL;

@@ -2,9 +2,6 @@
 //!
 //! Works the same with nobody watching. Everything is bounded: see [`memory_ceiling`].
 
-// Until the runtime and the router use all of it.
-#![allow(dead_code, unused_imports)]
-
 mod aggregate;
 mod breakdown;
 mod cardinality;
@@ -33,13 +30,11 @@ mod window;
 pub(crate) use aggregate::{Aggregator, Settings};
 pub use breakdown::{Breakdown, BreakdownRow, ProviderStats};
 pub(crate) use events::{ProvidersEvent, StatsEvent};
-pub(crate) use json::rfc3339;
 pub(crate) use logs::LogsBatch;
-pub(crate) use memory::memory_ceiling;
 pub use providers::{
     ProviderInfo, ProviderStatus, ProviderStatusEvent, ProviderView, ProvidersSnapshot,
 };
-pub(crate) use rows::{Errors, Requests, RowRef, Rows, Slow};
+pub(crate) use rows::{Errors, Requests, Rows, Slow};
 pub use series::{Series, SeriesPoint};
 pub use slot::Dimension;
 pub use snapshot::{

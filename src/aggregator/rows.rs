@@ -211,7 +211,8 @@ impl<'a> RowView<'a> {
             provider: self.provider(),
             model: self.model(),
             user: self.user(),
-            tenant: self.tenant(),
+            // The requests of all tenants beyond the table's limit share a label, so they are nobody's.
+            tenant: self.tenant().filter(|_| self.record().tenant != LabelId::OTHER),
             route: Some(self.route()),
             error: !self.record().success,
             ..Tags::default()
@@ -222,7 +223,7 @@ impl<'a> RowView<'a> {
     pub(crate) fn max_len(&self) -> usize {
         /// Names, punctuation and the longest numbers.
         const FIXED: usize = 820;
-        let capped = |text: &str| escaped_len(text).min(MAX_TEXT);
+        let capped = |text: &str| escaped_len(text, MAX_TEXT).min(MAX_TEXT);
         let texts: usize = [
             Some(self.route()),
             self.provider(),

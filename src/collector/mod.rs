@@ -3,9 +3,6 @@
 //! A request ends in one [`Record`], which goes into a bounded queue sharded by thread. Where there is no room its
 //! numbers are added to cells, so that totals stay exact. Labels are interned to small numbers in capped tables.
 
-// Items that the aggregator, the runtime and the handle call are not used by the request path.
-#![allow(dead_code, unused_imports)]
-
 mod banks;
 mod buckets;
 mod collect;
@@ -23,8 +20,8 @@ mod tests;
 mod wake;
 
 pub(crate) use buckets::{BUCKETS, bucket_of, bucket_range};
-pub(crate) use collect::{Collector, Limits, Totals};
-pub(crate) use labels::{LabelId, LabelTable, MAX_LABEL_BYTES, TableUse, cut};
-pub(crate) use overflow::{Dimension, Labels, Overflow};
+pub(crate) use collect::{Collector, Limits};
+pub(crate) use labels::{LabelId, LabelTable, TableUse, cut};
+pub(crate) use overflow::{Dimension, Overflow};
 pub(crate) use record::{Extra, Method, Outcome, Record};
 pub(crate) use sums::Sums;

@@ -272,7 +272,10 @@ impl Hub {
                 .unwrap_or(self.settings.replay_age)
                 .as_micros() as u64,
         };
-        let id = state.retired.pop().unwrap_or(ChannelId(state.channels.len() as u32));
+        let id = state
+            .retired
+            .pop()
+            .unwrap_or(ChannelId(state.channels.len() as u32));
         let info = Arc::new(ChannelInfo {
             id,
             name: config.hidden_as.unwrap_or(name).to_owned(),
@@ -314,7 +317,11 @@ impl Hub {
         if channel.info.has_readers() || !channel.info.hidden {
             return false;
         }
-        channel.log = Log::State(StateLog::new(Bounds { events: 1, bytes: 0, age_us: 0 }));
+        channel.log = Log::State(StateLog::new(Bounds {
+            events: 1,
+            bytes: 0,
+            age_us: 0,
+        }));
         state.by_name.retain(|_, named| *named != id);
         state.retired.push(id);
         true
@@ -666,11 +673,17 @@ impl Hub {
             for index in range {
                 if entry.channel.class != Class::Stream || rate.take(now_us) {
                     let range = index..index + 1;
-                    items.push_back(Item { entry: entry.clone(), range });
+                    items.push_back(Item {
+                        entry: entry.clone(),
+                        range,
+                    });
                     continue;
                 }
                 let seq = entry.first + u64::from(index);
-                match skipped.iter_mut().find(|(channel, ..)| channel.id == entry.channel.id) {
+                match skipped
+                    .iter_mut()
+                    .find(|(channel, ..)| channel.id == entry.channel.id)
+                {
                     Some((_, count, last)) => {
                         *count += 1;
                         *last = seq;
@@ -699,7 +712,9 @@ impl Hub {
             };
             let subscribers = channel.info.readers.load(Ordering::Relaxed);
             let delivered = channel.info.delivered.load(Ordering::Relaxed);
-            let named = channels.iter_mut().find(|stats| stats.name == channel.info.name);
+            let named = channels
+                .iter_mut()
+                .find(|stats| stats.name == channel.info.name);
             // A variant counts with the channel whose name it bears.
             if let Some(stats) = named {
                 stats.subscribers += subscribers;

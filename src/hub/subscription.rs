@@ -147,7 +147,11 @@ impl Subscription {
     pub(crate) fn limit_rate(&mut self, events: NonZeroU32) {
         let a_second = f64::from(events.get());
         let filled_us = self.hub.now_us();
-        self.rate = Some(Box::new(RateLimit { a_second, tokens: a_second, filled_us }));
+        self.rate = Some(Box::new(RateLimit {
+            a_second,
+            tokens: a_second,
+            filled_us,
+        }));
     }
 
     pub(crate) fn connection_id(&self) -> u64 {

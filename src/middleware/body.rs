@@ -1,16 +1,67 @@
-//! The response body: watches the host's, or is our own.
+//! The response body: the host's own, watched to its end, or that of one of our own paths.
 
-use std::{fmt, pin::Pin, sync::Arc, task::{Context, Poll, ready}};
+use std::{
+    convert::Infallible,
+    fmt,
+    pin::Pin,
+    task::{Context, Poll},
+};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use super::{meter::State, own::OwnBody};
+use super::recording::Recording;
 use crate::collector::Outcome;
 
+/// A body of our own that goes on.
+pub(crate) type OwnStream = Pin<Box<dyn Body<Data = Bytes, Error = Infallible> + Send>>;
+
+/// What our own paths answer with.
+pub(crate) enum OwnBody {
+    /// All of it at once; `None` when it has been handed over.
+    Full(Option<Bytes>),
+    Stream(OwnStream),
+}
+
+impl OwnBody {
+    pub(crate) fn full(bytes: impl Into<Bytes>) -> Self {
+        Self::Full(Some(bytes.into()).filter(|bytes| !bytes.is_empty()))
+    }
+
+    pub(crate) fn empty() -> Self {
+        Self::Full(None)
+    }
+
+    pub(crate) fn stream(
+        body: impl Body<Data = Bytes, Error = Infallible> + Send + 'static,
+    ) -> Self {
+        Self::Stream(Box::pin(body))
+    }
+
+    /// How many bytes it has, where that is known.
+    pub(crate) fn full_len(&self) -> Option<usize> {
+        match self {
+            Self::Full(bytes) => Some(bytes.as_ref().map_or(0, Bytes::len)),
+            Self::Stream(_) => None,
+        }
+    }
+}
+
+impl fmt::Debug for OwnBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Full(bytes) => f.debug_tuple("Full").field(bytes).finish(),
+            Self::Stream(_) => f.debug_tuple("Stream").finish_non_exhaustive(),
+        }
+    }
+}
+
 pin_project! {
-    /// The body of a response.
+    /// The body of a response of a [`RealtimeService`](crate::RealtimeService).
+    ///
+    /// Frames, size hint and errors of the host's body pass through unchanged. The request is recorded when the
+    /// body ends or is dropped.
     pub struct ResponseBody<B> {
         #[pin]
         inner: Inner<B>,
@@ -18,46 +69,41 @@ pin_project! {
 }
 
 pin_project! {
-    #[project = InnerProj]
+    #[project = InnerProjection]
     enum Inner<B> {
-        Host { #[pin] body: B, guard: Option<Guard> },
-        Own { #[pin] body: OwnBody },
-    }
-}
-
-/// Records when the body has ended or is dropped.
-pub(crate) struct Guard {
-    pub(crate) state: Arc<State>,
-    pub(crate) status: u16,
-    pub(crate) head_us: u64,
-    pub(crate) bytes: u64,
-    /// The exact length, where it was known at the head.
-    pub(crate) exact: Option<u64>,
-    pub(crate) complete: bool,
-    pub(crate) failed: bool,
-    pub(crate) outcome: Option<Outcome>,
-}
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        let complete = self.complete || self.exact == Some(self.bytes);
-        let outcome = match self.outcome {
-            Some(outcome) => outcome,
-            None if complete => Outcome::Completed,
-            None if std::thread::panicking() => Outcome::Panicked,
-            None => Outcome::DroppedInBody,
-        };
-        self.state.finish(outcome, Some(self.status), Some(self.head_us), self.bytes, self.failed);
+        Host {
+            // Dropped before the recording, so that what a stream says in its drop still counts.
+            #[pin]
+            body: B,
+            recording: Recording,
+        },
+        Unrecorded {
+            #[pin]
+            body: B,
+        },
+        Own {
+            body: OwnBody,
+        },
     }
 }
 
 impl<B> ResponseBody<B> {
-    pub(crate) fn host(body: B, guard: Option<Guard>) -> Self {
-        Self { inner: Inner::Host { body, guard } }
+    pub(super) fn host(body: B, recording: Recording) -> Self {
+        Self {
+            inner: Inner::Host { body, recording },
+        }
+    }
+
+    pub(super) fn unrecorded(body: B) -> Self {
+        Self {
+            inner: Inner::Unrecorded { body },
+        }
     }
 
     pub(crate) fn own(body: OwnBody) -> Self {
-        Self { inner: Inner::Own { body } }
+        Self {
+            inner: Inner::Own { body },
+        }
     }
 }
 
@@ -65,57 +111,77 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
     type Data = Bytes;
     type Error = B::Error;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        let (mut body, guard) = match self.project().inner.project() {
-            InnerProj::Host { body, guard } => (body, guard),
-            InnerProj::Own { body } => {
-                return body.poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(|never| match never {})));
-            }
-        };
-        let frame = ready!(body.as_mut().poll_frame(cx));
-        if let Some(watched) = guard {
-            match &frame {
-                None => {
-                    watched.complete = true;
-                    *guard = None;
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        match self.project().inner.project() {
+            InnerProjection::Host { body, recording } => poll_host(body, recording, cx),
+            InnerProjection::Unrecorded { body } => body.poll_frame(cx),
+            InnerProjection::Own { body } => match body {
+                OwnBody::Full(bytes) => {
+                    Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes))))
                 }
-                Some(Err(_)) => {
-                    watched.outcome = Some(Outcome::BodyError);
-                    *guard = None;
-                }
-                Some(Ok(frame)) => {
-                    if let Some(data) = frame.data_ref() {
-                        watched.bytes += data.len() as u64;
-                    } else if let Some(trailers) = frame.trailers_ref() {
-                        watched.failed |= trailers.get("grpc-status").is_some_and(|status| status != "0");
-                    }
-                    if body.is_end_stream() {
-                        watched.complete = true;
-                        *guard = None;
-                    }
-                }
-            }
+                OwnBody::Stream(stream) => stream
+                    .as_mut()
+                    .poll_frame(cx)
+                    .map(|frame| frame.map(|frame| frame.map_err(|never| match never {}))),
+            },
         }
-        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.inner {
-            Inner::Host { body, .. } => body.is_end_stream(),
-            Inner::Own { body } => body.is_end_stream(),
+            Inner::Host { body, .. } | Inner::Unrecorded { body } => body.is_end_stream(),
+            Inner::Own { body } => match body {
+                OwnBody::Full(bytes) => bytes.is_none(),
+                OwnBody::Stream(stream) => stream.is_end_stream(),
+            },
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.inner {
-            Inner::Host { body, .. } => body.size_hint(),
-            Inner::Own { body } => body.size_hint(),
+            Inner::Host { body, .. } | Inner::Unrecorded { body } => body.size_hint(),
+            Inner::Own { body } => match body {
+                OwnBody::Full(bytes) => {
+                    SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+                }
+                OwnBody::Stream(stream) => stream.size_hint(),
+            },
         }
     }
 }
 
+fn poll_host<B: Body<Data = Bytes>>(
+    mut body: Pin<&mut B>,
+    recording: &mut Recording,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+    recording.set_polling(true);
+    let polled = body.as_mut().poll_frame(cx);
+    recording.set_polling(false);
+    if let Poll::Ready(frame) = &polled
+        && !recording.is_finished()
+    {
+        match frame {
+            None => recording.finish(Outcome::Completed),
+            Some(Err(_)) => recording.finish(Outcome::BodyError),
+            Some(Ok(frame)) => {
+                if let Some(data) = frame.data_ref() {
+                    // Asked now, because the server may do the same and never poll again.
+                    recording.data(data.len(), body.is_end_stream());
+                } else if let Some(trailers) = frame.trailers_ref() {
+                    recording.trailers(trailers);
+                }
+            }
+        }
+    }
+    polled
+}
+
 impl<B> fmt::Debug for ResponseBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ResponseBody")
+        f.debug_struct("ResponseBody").finish_non_exhaustive()
     }
 }

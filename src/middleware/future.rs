@@ -1,17 +1,24 @@
-//! The response future.
+//! The response future: waits for the head.
 
-use std::{fmt, future::Future, pin::Pin, sync::Arc, task::{Context, Poll, ready}};
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
 
 use bytes::Bytes;
-use http::{Response, Version};
+use http::Response;
 use http_body::Body;
 use pin_project_lite::pin_project;
 
-use super::{body::{Guard, ResponseBody}, meter::State, own::OwnBody};
-use crate::collector::{Method, Outcome};
+use super::{body::ResponseBody, recording::Recording, service::OwnFuture};
+use crate::collector::Outcome;
 
 pin_project! {
-    /// The future of a response.
+    /// The response of a [`RealtimeService`](crate::RealtimeService). Dropped before it is ready, the request is
+    /// recorded as aborted.
+    #[must_use = "futures do nothing unless polled"]
     pub struct ResponseFuture<F> {
         #[pin]
         inner: Inner<F>,
@@ -19,34 +26,32 @@ pin_project! {
 }
 
 pin_project! {
-    #[project = InnerProj]
+    #[project = InnerProjection]
     enum Inner<F> {
-        Host { #[pin] future: F, guard: Option<Pending> },
-        Own { future: Pin<Box<dyn Future<Output = Response<OwnBody>> + Send>> },
-    }
-}
-
-/// Records when the future is dropped before there is a response.
-pub(crate) struct Pending {
-    pub(crate) state: Option<Arc<State>>,
-}
-
-impl Drop for Pending {
-    fn drop(&mut self) {
-        if let Some(state) = self.state.take() {
-            let outcome = if std::thread::panicking() { Outcome::Panicked } else { Outcome::DroppedBeforeResponse };
-            state.finish(outcome, None, None, 0, true);
-        }
+        Host {
+            // Dropped before the recording, so that what the handler says in its drop still counts.
+            #[pin]
+            future: F,
+            // `None`: the request is not recorded here, or the head has been handed over.
+            recording: Option<Recording>,
+        },
+        Own {
+            future: OwnFuture,
+        },
     }
 }
 
 impl<F> ResponseFuture<F> {
-    pub(crate) fn host(future: F, state: Option<Arc<State>>) -> Self {
-        Self { inner: Inner::Host { future, guard: state.map(|state| Pending { state: Some(state) }) } }
+    pub(super) fn host(future: F, recording: Option<Recording>) -> Self {
+        Self {
+            inner: Inner::Host { future, recording },
+        }
     }
 
-    pub(crate) fn own(future: Pin<Box<dyn Future<Output = Response<OwnBody>> + Send>>) -> Self {
-        Self { inner: Inner::Own { future } }
+    pub(super) fn own(future: OwnFuture) -> Self {
+        Self {
+            inner: Inner::Own { future },
+        }
     }
 }
 
@@ -58,48 +63,38 @@ where
     type Output = Result<Response<ResponseBody<B>>, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let (future, guard) = match self.project().inner.project() {
-            InnerProj::Own { future } => {
-                return future.as_mut().poll(cx).map(|response| Ok(response.map(ResponseBody::own)));
+        let (future, recording) = match self.project().inner.project() {
+            InnerProjection::Host { future, recording } => (future, recording),
+            InnerProjection::Own { future } => {
+                let response = ready!(future.as_mut().poll(cx));
+                return Poll::Ready(Ok(response.map(ResponseBody::own)));
             }
-            InnerProj::Host { future, guard } => (future, guard),
         };
-        let result = ready!(future.poll(cx));
-        let Some(state) = guard.as_mut().and_then(|guard| guard.state.take()) else {
-            return Poll::Ready(result.map(|response| response.map(|body| ResponseBody::host(body, None))));
+        let Some(watched) = recording else {
+            let result = ready!(future.poll(cx));
+            return Poll::Ready(result.map(|response| response.map(ResponseBody::unrecorded)));
         };
-        let response = match result {
+        watched.set_polling(true);
+        let polled = future.poll(cx);
+        watched.set_polling(false);
+        let response = match ready!(polled) {
             Ok(response) => response,
             Err(error) => {
-                state.finish(Outcome::ServiceError, None, None, 0, true);
+                watched.finish(Outcome::ServiceError);
                 return Poll::Ready(Err(error));
             }
         };
-        let status = response.status().as_u16();
-        let bodyless = state.method == Method::Head || matches!(status, 101 | 204 | 304);
-        let ended = response.body().is_end_stream();
-        let failed = ended
-            && response.version() == Version::HTTP_2
-            && response.headers().get("grpc-status").is_some_and(|status| status != "0");
-        let guard = Guard {
-            head_us: state.recorder.clock.now_us(),
-            status,
-            bytes: 0,
-            exact: response.body().size_hint().exact(),
-            complete: bodyless || ended,
-            failed,
-            outcome: None,
-            state,
-        };
-        Poll::Ready(Ok(response.map(|body| {
-            let guard = if ended { drop(guard); None } else { Some(guard) };
-            ResponseBody::host(body, guard)
+        watched.head(&response);
+        let recording = recording.take();
+        Poll::Ready(Ok(response.map(|body| match recording {
+            Some(recording) if !recording.is_finished() => ResponseBody::host(body, recording),
+            _ => ResponseBody::unrecorded(body),
         })))
     }
 }
 
 impl<F> fmt::Debug for ResponseFuture<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ResponseFuture")
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
     }
 }

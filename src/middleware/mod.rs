@@ -1,16 +1,20 @@
-//! Middleware: one record of every request, at the end of its body.
+//! Middleware: watches every request from its call to the end of its response body, and records it once.
+//!
+//! Nothing of the host's is delayed, boxed or changed but the type of its response body.
 
 mod body;
 mod future;
 mod meter;
-mod own;
 mod recorder;
+mod recording;
 mod service;
+#[cfg(all(test, not(loom)))]
+mod tests;
 
+pub(crate) use body::OwnBody;
 pub use body::ResponseBody;
 pub use future::ResponseFuture;
 pub use meter::{RequestMeter, Usage};
-pub use own::OwnBody;
-pub(crate) use own::{Own, OwnRequestBody};
 pub(crate) use recorder::Recorder;
 pub use service::RealtimeService;
+pub(crate) use service::{Own, OwnRequestBody};

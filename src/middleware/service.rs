@@ -1,17 +1,46 @@
-//! The service: records the host's requests and answers ours.
+//! The service: hands our own paths to whoever answers them, and records the others.
 
-use std::{sync::Arc, task::{Context, Poll}};
+use std::{
+    borrow::Cow,
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
 
+use axum_core::BoxError;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
-use tower::{BoxError, Service};
+use tower::Service;
 
-use super::{body::ResponseBody, future::ResponseFuture, meter::{RequestMeter, State}, own::Own, recorder::Recorder};
-use crate::collector::{Extra, LabelId, Method};
+use super::{
+    body::{OwnBody, ResponseBody},
+    future::ResponseFuture,
+    recorder::{Incoming, Recorder},
+    recording::Recording,
+};
 
-/// A service whose requests are recorded.
-#[derive(Clone, Debug)]
+/// The request body that our own paths get.
+pub(crate) type OwnRequestBody = axum_core::body::Body;
+/// The answer of our own paths.
+pub(crate) type OwnFuture = Pin<Box<dyn Future<Output = Response<OwnBody>> + Send>>;
+
+/// Answers our own paths. They are not recorded.
+pub(crate) trait Own: Send + Sync {
+    /// Whether the path is one of ours; asked for every request.
+    fn claims(&self, path: &str) -> bool;
+
+    fn call(&self, parts: http::request::Parts, body: OwnRequestBody) -> OwnFuture;
+}
+
+/// Watches the requests to a service: what [`RealtimeLayer`](crate::RealtimeLayer) makes.
+///
+/// The inner service gets the request as it came, with a [`RequestMeter`](crate::RequestMeter) in its extensions.
+/// Its errors pass through unchanged, and its responses change only in the type of their body. Readiness is the
+/// inner service's, for our own paths as well.
+#[derive(Clone)]
 pub struct RealtimeService<S> {
     inner: S,
     recorder: Arc<Recorder>,
@@ -20,16 +49,11 @@ pub struct RealtimeService<S> {
 
 impl<S> RealtimeService<S> {
     pub(crate) fn new(inner: S, recorder: Arc<Recorder>, own: Option<Arc<dyn Own>>) -> Self {
-        Self { inner, recorder, own }
-    }
-
-    fn route_of<B>(&self, request: &Request<B>) -> LabelId {
-        #[cfg(feature = "axum")]
-        if let Some(path) = request.extensions().get::<axum::extract::MatchedPath>() {
-            return self.recorder.collector.labels().route.intern(path.as_str());
+        Self {
+            inner,
+            recorder,
+            own,
         }
-        let _ = request;
-        LabelId::UNSET
     }
 }
 
@@ -49,45 +73,50 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqB>) -> Self::Future {
+        self.recorder.touch();
         if let Some(own) = &self.own
             && own.claims(request.uri().path())
         {
             let (parts, body) = request.into_parts();
-            return ResponseFuture::own(own.call(parts, axum_core::body::Body::new(body)));
+            return ResponseFuture::own(own.call(parts, OwnRequestBody::new(body)));
         }
-        if request.extensions().get::<RequestMeter>().is_some_and(|meter| meter.belongs_to(&self.recorder)) {
-            return ResponseFuture::host(self.inner.call(request), None);
+        let mut route = None;
+        if let Some(hook) = self.recorder.hook() {
+            // The hook looks at a request's head, which is only to be had by taking the request apart.
+            let (parts, body) = request.into_parts();
+            route = hook(&parts);
+            request = Request::from_parts(parts, body);
         }
-        (self.recorder.start)();
-        let started_us = self.recorder.clock.now_us();
-        self.recorder.collector.started();
-        let id = request.headers().get("x-request-id").and_then(|id| id.to_str().ok());
-        let id = id.filter(|id| !id.is_empty() && id.len() <= 128);
-        let extra = id.map(|id| Box::new(Extra { request_id: Some(id.into()), ..Extra::default() }));
-        let state = Arc::new(State::new(
-            self.recorder.clone(),
-            started_us,
-            method_of(request.method()),
-            request.body().size_hint().exact(),
-            self.route_of(&request),
-            extra,
-        ));
-        request.extensions_mut().insert(RequestMeter::new(state.clone()));
-        ResponseFuture::host(self.inner.call(request), Some(state))
+        let recording = begin(&self.recorder, &mut request, route);
+        // The recording is ours while the inner service is called: should the call panic, it is dropped and records.
+        let future = self.inner.call(request);
+        ResponseFuture::host(future, recording)
     }
 }
 
-fn method_of(method: &http::Method) -> Method {
-    match *method {
-        http::Method::GET => Method::Get,
-        http::Method::POST => Method::Post,
-        http::Method::PUT => Method::Put,
-        http::Method::DELETE => Method::Delete,
-        http::Method::PATCH => Method::Patch,
-        http::Method::HEAD => Method::Head,
-        http::Method::OPTIONS => Method::Options,
-        http::Method::CONNECT => Method::Connect,
-        http::Method::TRACE => Method::Trace,
-        _ => Method::Other,
+impl<S: fmt::Debug> fmt::Debug for RealtimeService<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RealtimeService")
+            .field("inner", &self.inner)
+            .field("recorder", &self.recorder)
+            .finish_non_exhaustive()
     }
+}
+
+/// Begins the recording, and puts the meter into the request.
+fn begin<B: Body>(
+    recorder: &Arc<Recorder>,
+    request: &mut Request<B>,
+    route: Option<Cow<'static, str>>,
+) -> Option<Recording> {
+    let recording = recorder.begin(Incoming {
+        method: request.method(),
+        version: request.version(),
+        headers: request.headers(),
+        extensions: request.extensions(),
+        bytes: request.body().size_hint().exact(),
+        route,
+    })?;
+    request.extensions_mut().insert(recording.meter());
+    Some(recording)
 }

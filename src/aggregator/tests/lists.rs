@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     aggregator::{LogsBatch, rows::RowRef},
-    hub::{Dialect, Filter, Source},
+    hub::{Dialect, Filter, Narrowed, Source},
 };
 
 fn ids(rows: &[RowRef]) -> Vec<String> {
@@ -21,7 +21,7 @@ fn one_request_has_one_id_everywhere() {
     house.finish(|_, record| record.success = false);
     let rows = house.rows();
     let mut from_channel = Vec::new();
-    let logs = LogsBatch::new(1, rows.clone()).unwrap();
+    let logs = LogsBatch::split(1, rows.clone()).remove(0);
     for index in 0..rows[0].len() {
         let mut json = Vec::new();
         rows[0].write_json(index, Dialect::Stream, &mut json);
@@ -190,11 +190,10 @@ fn logs_keep_below_the_length_of_a_line_and_lose_nothing() {
                 }
             }
         }
-        let logs = LogsBatch::new(7, rows).unwrap();
         let mut seen = Vec::new();
-        for index in 0..logs.len() {
+        for logs in LogsBatch::split(7, rows) {
             let mut json = Vec::new();
-            logs.write_json(index, Dialect::Stream, &mut json);
+            logs.write_json(0, Dialect::Stream, &mut json);
             assert!(json.len() < 59_900, "{}", json.len());
             assert!(!json.contains(&b'\n'));
             let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
@@ -209,13 +208,12 @@ fn logs_keep_below_the_length_of_a_line_and_lose_nothing() {
             );
         }
         assert_eq!(seen, (0..150).collect::<Vec<_>>());
-        assert!(logs.weight() > 150 * 100);
     }
-    assert!(LogsBatch::new(7, Vec::new()).is_none());
+    assert!(LogsBatch::split(7, Vec::new()).is_empty());
 }
 
 #[test]
-fn logs_of_different_tenants_do_not_share_an_event() {
+fn logs_are_narrowed_to_the_rows_that_a_reader_wants_and_may_see() {
     let mut house = House::new();
     for index in 0..9 {
         house.finish(|collector, record| {
@@ -226,18 +224,27 @@ fn logs_of_different_tenants_do_not_share_an_event() {
             record.success = index % 3 == 0;
         });
     }
-    let logs = LogsBatch::new(7, house.rows()).unwrap();
-    assert_eq!(logs.len(), 3);
-    let tenants: Vec<_> = (0..3).map(|index| logs.tags(index).tenant).collect();
-    assert_eq!(tenants, [Some("acme"), Some("globex"), None]);
-    for index in 0..3 {
-        let tags = logs.tags(index);
-        assert_eq!(
-            (tags.kind, tags.provider, tags.model),
-            ("logs", Some("openai"), None)
-        );
-        assert_eq!(tags.error, index != 0);
-    }
+    let logs = LogsBatch::split(7, house.rows()).remove(0);
+    let left = |filter: &Filter, tenant: Option<&str>| match logs.narrow(filter, tenant) {
+        Narrowed::Rows(rows) => {
+            let mut json = Vec::new();
+            rows.write_json(0, Dialect::Stream, &mut json);
+            let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+            let models = json["logs"].as_array().unwrap().iter();
+            models
+                .map(|row| row["model_id"].as_str().unwrap().to_owned())
+                .collect()
+        }
+        Narrowed::Nothing => Vec::new(),
+        Narrowed::Whole => panic!("logs are made of rows"),
+    };
+    let everything = Filter::default();
+    assert_eq!(left(&everything, Some("acme")), ["a", "b", "a"]);
+    assert_eq!(left(&everything, None).len(), 9);
+    let mut failed = Filter::default();
+    failed.only_errors = true;
+    assert!(left(&failed, Some("acme")).is_empty());
+    assert_eq!(left(&failed, Some("globex")).len(), 3);
 }
 
 #[test]
@@ -281,4 +288,14 @@ fn a_failure_says_what_happened() {
     assert!((0..7).all(|index| rows[0].tags(index).error));
     let summary = house.snapshot(Window::OneMinute).summary;
     assert_eq!((summary.aborted_requests, summary.server_errors), (2, 3));
+}
+
+#[test]
+fn requests_of_tenants_beyond_the_limit_are_no_tenants() {
+    let mut house = House::new();
+    house.finish(|_, record| record.tenant = LabelId::OTHER);
+    let rows = house.rows();
+    assert_eq!(rows[0].view(0).tenant(), Some("other"), "as people see it");
+    assert_eq!(rows[0].view(0).tags("requests").tenant, None, "a tenant of that name must not see it");
+    assert_eq!(house.state.snapshot(&house.settings, Window::OneHour, Some("other")).summary.total_requests, 0);
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::aggregator::memory_ceiling;
+use crate::aggregator::memory::memory_ceiling;
 
 /// Every label of every table in use, in every slot of the finest level and a few of the others.
 fn full(settings: Settings, limits: Limits) -> House {

@@ -1,0 +1,6 @@
+//! Every way in which a request can end, and everything that can be said about it.
+
+mod endings;
+mod layering;
+mod saying;
+mod support;
