@@ -81,7 +81,7 @@ test("live numbers equal REST's", { skip: WITHOUT_GATEWAY }, async (t) => {
     assert.deepEqual(Object.fromEntries(shown), Object.fromEntries(breakdown.map((row) => [row.key, row.total_requests])));
     assert.equal(Number(await text(page, "#breakdown-table tfoot td:nth-child(2)")), totals.total_requests);
   });
-  assert.equal(await rows(page).count(), 64);
+  await eventually(async () => assert.equal(await rows(page).count(), 64));
   await noComplaints(assert, page);
 });
 
@@ -113,7 +113,7 @@ test("no request yet: says so, and how to send one; the first one wakes the page
   assert.ok(!(await page.locator("#panels").isVisible()));
   await fetch(`${url}/v1/models`);
   await page.locator("#empty").waitFor({ state: "hidden" });
-  assert.equal(await rows(page).count(), 1);
+  await eventually(async () => assert.equal(await rows(page).count(), 1));
   await noComplaints(assert, page);
 });
 
