@@ -159,6 +159,11 @@ impl Subscription {
         self.reader.id
     }
 
+    /// What others may see and change of it.
+    pub(crate) fn reader(&self) -> &Arc<Reader> {
+        &self.reader
+    }
+
     /// What it reads.
     pub(crate) fn spec(&self) -> &ViewSpec {
         &self.view.spec
@@ -196,6 +201,9 @@ impl Subscription {
         }
         self.reader.polled(self.hub.coarse_now_us());
         loop {
+            if let Some(spec) = self.reader.take_wish() {
+                self.retarget(spec);
+            }
             if let Some(read) = self.try_read() {
                 return Poll::Ready(Some(read));
             }
@@ -258,6 +266,7 @@ impl Subscription {
                 self.reader
                     .missed
                     .fetch_add(gap.missed.unwrap_or(0), Ordering::Relaxed);
+                self.reader.gaps.fetch_add(1, Ordering::Relaxed);
                 self.hub.count_gap();
                 Read::Gap(gap)
             }
