@@ -37,6 +37,8 @@ pub(crate) struct Shared {
     pub(crate) mounts: Mounts,
     pub(crate) gate: Gate,
     pub(crate) connections: Arc<Connections>,
+    #[cfg(feature = "dashboard")]
+    page: Dashboard,
 }
 
 /// Who asks, as the gate sees it.
@@ -68,7 +70,26 @@ impl Router {
         };
         let gate = Gate::new(&settings, runtime.clock)?;
         let connections = Connections::new(&runtime);
-        Ok(Self { keeper, shared: Arc::new(Shared { runtime, mounts, gate, connections }) })
+        #[cfg(feature = "dashboard")]
+        let page = Dashboard::new(&PageMount {
+            page: config.dashboard_path.clone(),
+            api: mounts.api.clone(),
+            stream: mounts.stream.clone(),
+            title: config.title.clone(),
+            ..PageMount::default()
+        });
+        let shared = Shared {
+            #[cfg(feature = "dashboard")]
+            page,
+            runtime,
+            mounts,
+            gate,
+            connections,
+        };
+        Ok(Self {
+            keeper,
+            shared: Arc::new(shared),
+        })
     }
 
     pub(crate) fn keeper(&self) -> &Arc<Keeper> {
