@@ -391,7 +391,9 @@ impl View {
     pub(crate) fn has(&self, reader: &Reader) -> bool {
         let readers = lock(&self.readers);
         let place = reader.place.load(Ordering::Relaxed);
-        readers.get(place).is_some_and(|found| std::ptr::eq(&**found, reader))
+        readers
+            .get(place)
+            .is_some_and(|found| std::ptr::eq(&**found, reader))
     }
 
     pub(crate) fn is_deserted(&self) -> bool {

@@ -158,7 +158,12 @@ impl Shared {
         let query = Query::parse(parts.uri.query())?;
         let principal = self.gate.admit(parts).await?;
         let address = self.gate.client_ip(parts);
-        let caller = Caller { principal, gate: &self.gate, connections: &self.connections, address };
+        let caller = Caller {
+            principal,
+            gate: &self.gate,
+            connections: &self.connections,
+            address,
+        };
         match route {
             Route::Stream | Route::StreamChannel(_) | Route::StreamReconnect => {
                 self.stream(&caller, parts, route, query)
@@ -169,11 +174,17 @@ impl Shared {
                 }
                 rest::ticket(&caller)
             }
-            Route::Connections => read_only(parts, || rest::connections(&self.runtime, &caller, &query)),
-            Route::Connection(_) | Route::Subscribe(_) | Route::Unsubscribe(_) | Route::Broadcast | Route::TestConnection => {
-                self.write(&caller, parts, route, body).await
+            Route::Connections => {
+                read_only(parts, || rest::connections(&self.runtime, &caller, &query))
             }
-            _ => read_only(parts, || rest::answer(&self.runtime, &self.mounts, &caller, route, &query)),
+            Route::Connection(_)
+            | Route::Subscribe(_)
+            | Route::Unsubscribe(_)
+            | Route::Broadcast
+            | Route::TestConnection => self.write(&caller, parts, route, body).await,
+            _ => read_only(parts, || {
+                rest::answer(&self.runtime, &self.mounts, &caller, route, &query)
+            }),
         }
     }
 
@@ -202,14 +213,29 @@ impl Shared {
         }
         let fields = body::fields(body).await?;
         match route {
-            Route::Subscribe(id) => rest::change(runtime, caller, parts, id, rest::Change::Subscribe, &fields),
-            Route::Unsubscribe(id) => rest::change(runtime, caller, parts, id, rest::Change::Unsubscribe, &fields),
+            Route::Subscribe(id) => {
+                rest::change(runtime, caller, parts, id, rest::Change::Subscribe, &fields)
+            }
+            Route::Unsubscribe(id) => rest::change(
+                runtime,
+                caller,
+                parts,
+                id,
+                rest::Change::Unsubscribe,
+                &fields,
+            ),
             Route::Broadcast => rest::broadcast(runtime, caller, fields).await,
             _ => rest::test_connection(runtime, &self.mounts, &fields).await,
         }
     }
 
-    fn stream(&self, caller: &Caller<'_>, parts: &Parts, route: Route<'_>, query: Query) -> Result<Answer, Refusal> {
+    fn stream(
+        &self,
+        caller: &Caller<'_>,
+        parts: &Parts,
+        route: Route<'_>,
+        query: Query,
+    ) -> Result<Answer, Refusal> {
         if parts.method != Method::GET && parts.method != Method::HEAD {
             return Err(Refusal::method_not_allowed("GET, HEAD"));
         }
