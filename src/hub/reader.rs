@@ -59,7 +59,6 @@ pub(crate) struct Reader {
     armed: AtomicBool,
     beat_due: AtomicBool,
     closing: AtomicU8,
-    left: AtomicBool,
     /// When it was polled last, by the hub's coarse clock.
     polled_us: AtomicU64,
     next_beat_us: AtomicU64,
@@ -80,7 +79,6 @@ impl Reader {
             armed: AtomicBool::new(false),
             beat_due: AtomicBool::new(false),
             closing: AtomicU8::new(0),
-            left: AtomicBool::new(false),
             polled_us: AtomicU64::new(now_us),
             next_beat_us: AtomicU64::new(next_beat_us),
             cursor: AtomicU64::new(0),
@@ -139,11 +137,6 @@ impl Reader {
             .closing
             .compare_exchange(0, reason as u8, Ordering::SeqCst, Ordering::SeqCst);
         self.wake();
-    }
-
-    /// True for the first caller.
-    pub(crate) fn leave_once(&self) -> bool {
-        !self.left.swap(true, Ordering::Relaxed)
     }
 
     pub(crate) fn polled(&self, now_us: u64) {
