@@ -83,14 +83,14 @@ fn output(command: &mut Command) -> String {
         .arg(command.get_program())
         .args(command.get_args());
     let output = limited.output().unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
     assert!(
         output.status.success(),
-        "{command:?}: {}\n{}{}",
+        "{command:?}: {}\n{printed:.2000}\n{}",
         output.status,
-        String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr),
     );
-    String::from_utf8(output.stdout).unwrap()
+    printed
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn python_prints_stats_and_heartbeats() {
 }
 
 #[test]
-#[ignore = "needs Node.js with the package eventsource"]
+#[ignore = "needs Node.js with the package eventsource, and the Go scanner client, built"]
 fn eventsource_resumes_without_loss_or_repeat() {
     let gateway = Gateway::start(&["--traffic", "200"], &[]);
     let printed = output(
@@ -127,20 +127,7 @@ fn eventsource_resumes_without_loss_or_repeat() {
     let result: Value = serde_json::from_str(&printed).unwrap();
     let verdicts: Vec<_> = result["verdicts"].as_array().unwrap().iter().collect();
     assert_eq!(verdicts, ["fresh", "full"], "{result}");
-    let seqs: Vec<u64> = result["ids"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|id| {
-            id.as_str()
-                .unwrap()
-                .split_once('-')
-                .unwrap()
-                .1
-                .parse()
-                .unwrap()
-        })
-        .collect();
+    let seqs: Vec<u64> = result["ids"].as_array().unwrap().iter().map(seq).collect();
     assert!(
         seqs.is_sorted_by(|a, b| a < b),
         "out of order or repeated: {seqs:?}"
@@ -148,27 +135,22 @@ fn eventsource_resumes_without_loss_or_repeat() {
 
     // The same stretch, read again in one go by another client: nothing was missing at the seam.
     let first = result["ids"][0].as_str().unwrap();
-    let again = output(
-        Command::new("curl")
-            .args([
-                "--silent",
-                "--no-buffer",
-                "--max-time",
-                "3",
-                "--write-out",
-                "",
-                &gateway.url(&format!("/stream/requests?since={first}")),
-            ])
-            .stdin(Stdio::null()),
-    );
+    let url = gateway.url(&format!("/stream/requests?since={first}"));
+    let wanted = (seqs.len() - 1).to_string();
+    let again = output(Command::new(format!("{TOOLS}/scanner")).args([&url, "requests", &wanted]));
     let expected: Vec<u64> = again
-        .split("\n\n")
-        .filter(|block| block.contains("event: requests"))
-        .filter_map(|block| block.lines().find_map(|line| line.strip_prefix("id: ")))
-        .map(|id| id.split_once('-').unwrap().1.parse().unwrap())
-        .take(seqs.len() - 1)
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+        .filter(|event| event["type"] == "requests")
+        .map(|event| seq(&event["id"]))
         .collect();
     assert_eq!(seqs[1..], expected);
+}
+
+/// The second half of a position.
+fn seq(id: &Value) -> u64 {
+    let (_, seq) = id.as_str().unwrap().split_once('-').unwrap();
+    seq.parse().unwrap()
 }
 
 #[test]
@@ -235,11 +217,12 @@ fn the_printed_curl_lines_work() {
             r#""success":true"#,
         ),
     ] {
-        let line = line
-            .replace("localhost:8080", &gateway.address)
-            .replace("curl ", "exec curl --silent --show-error ");
-        let mut child = Command::new("timeout")
-            .args([PATIENCE, "bash", "-c", &line])
+        let line = line.replace("localhost:8080", &gateway.address).replace(
+            "curl ",
+            &format!("exec curl --silent --max-time {PATIENCE} "),
+        );
+        let mut child = Command::new("bash")
+            .args(["-c", &line])
             .stdout(Stdio::piped())
             .spawn()
             .map(Running)
@@ -250,6 +233,50 @@ fn the_printed_curl_lines_work() {
             let read = stdout.read_line(&mut printed).unwrap();
             assert_ne!(read, 0, "{line}\nended without {expected:?}:\n{printed}");
         }
+    }
+}
+
+#[test]
+#[ignore = "needs curl, and the gateway, built"]
+fn the_gateway_passes_requests_on_to_an_upstream() {
+    let upstream = Gateway::start(&["--traffic", "0"], &[]);
+    let gateway = Gateway::start(&["--upstream", &upstream.url("/v1")], &[]);
+    let chat = gateway.url("/v1/chat/completions");
+    let ask = |body: &str| {
+        let json = "content-type: application/json";
+        output(Command::new("curl").args([
+            "--silent",
+            "--no-buffer",
+            "-H",
+            json,
+            "-d",
+            body,
+            &chat,
+        ]))
+    };
+    let answer = ask(r#"{"model": "gpt-4o", "user": "ana", "max_tokens": 20, "messages": []}"#);
+    let usage = &serde_json::from_str::<Value>(&answer).unwrap()["usage"];
+    let streamed = ask(
+        r#"{"model": "gpt-4o", "user": "ana", "max_tokens": 20, "messages": [], "stream": true}"#,
+    );
+    assert!(streamed.ends_with("data: [DONE]\n\n"), "{streamed}");
+
+    let rows =
+        output(Command::new("curl").args(["--silent", &gateway.url("/api/realtime/requests")]));
+    let rows = &serde_json::from_str::<Value>(&rows).unwrap()["data"]["requests"];
+    assert_eq!(rows.as_array().map(Vec::len), Some(2), "{rows:#}");
+    for row in rows.as_array().unwrap() {
+        for (field, expected) in [
+            ("provider_id", &Value::from(upstream.address.as_str())),
+            ("model_id", &Value::from("gpt-4o")),
+            ("user_id", &Value::from("ana")),
+            ("endpoint", &Value::from("/v1/chat/completions")),
+            ("success", &Value::from(true)),
+            ("output_tokens", &usage["completion_tokens"]),
+        ] {
+            assert_eq!(&row[field], expected, "{field} of {row:#}");
+        }
+        assert!(row["estimated_cost"].as_f64() > Some(0.0), "{row:#}");
     }
 }
 

@@ -332,6 +332,25 @@ async fn around_a_bare_hyper_service() {
 }
 
 #[tokio::test]
+async fn a_hook_names_the_routes_where_there_are_no_templates() {
+    let config = config().route_label(|parts| {
+        parts
+            .uri
+            .path()
+            .starts_with("/files/")
+            .then(|| "/files/{path}".into())
+    });
+    let host = Host::serving(config, |realtime, listener, _| async move {
+        serve_hyper(realtime.layer(service_fn(plain::<Incoming>)), listener).await;
+    })
+    .await;
+    let row = row_of(&host, "/files/a/b.txt").await;
+    assert_eq!(row["endpoint"], "/files/{path}", "{row:#}");
+    let row = row_of(&host, "/elsewhere").await;
+    assert_eq!(row["endpoint"], "(unmatched)", "{row:#}");
+}
+
+#[tokio::test]
 async fn around_tonic_a_call_fails_by_its_status() {
     let host = Host::serving(config(), |realtime, listener, shutdown| async move {
         let connections = tonic::transport::server::TcpIncoming::from(listener);

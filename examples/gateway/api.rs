@@ -71,7 +71,7 @@ async fn chat(
         }
     })?;
     Ok(if streams {
-        reply::completion_stream(meter, request.model, answer)
+        reply::completion_stream(meter, request.model, answer).await
     } else {
         reply::completion(meter, request.model, answer).await
     })

@@ -116,7 +116,13 @@ pub(crate) async fn completion(meter: RequestMeter, model: String, answer: Answe
 
 /// The answer as it is written. What it used is known at its end only, long after the handler has returned: that is
 /// when the meter is told.
-pub(crate) fn completion_stream(meter: RequestMeter, model: String, answer: Answer) -> Response {
+pub(crate) async fn completion_stream(
+    meter: RequestMeter,
+    model: String,
+    answer: Answer,
+) -> Response {
+    // A provider sends its head when it has the first token.
+    tokio::time::sleep(answer.first_token).await;
     let (id, created) = (completion_id(), unix_seconds());
     let chunk = move |delta: Value, finish: Option<&str>, usage: Option<&Usage>| {
         let mut chunk = json!({
@@ -145,10 +151,7 @@ pub(crate) fn completion_stream(meter: RequestMeter, model: String, answer: Answ
                 Some(last + "data: [DONE]\n\n")
             }
         };
-        let pause = match written {
-            Some(0) => answer.first_token,
-            _ => answer.per_token * CHUNK as u32,
-        };
+        let pause = answer.per_token * CHUNK as u32;
         let breaks = answer.breaks && written.is_some_and(|written| written > total / 2);
         let next = written
             .filter(|written| *written < total)

@@ -127,13 +127,28 @@ impl Sparse {
     #[inline]
     pub(crate) fn add(&mut self, bucket: usize, times: u32, cap: usize) {
         let key = (bucket.min(BUCKETS - 1) >> self.shift) as u16;
-        match self.entries.binary_search_by_key(&key, |entry| entry.0) {
+        match self.find(key) {
             Ok(at) => self.entries[at].1 = self.entries[at].1.saturating_add(times),
             Err(at) if self.entries.len() < cap => self.entries.insert(at, (key, times)),
             Err(_) => {
                 self.coarsen();
                 self.add(bucket, times, cap);
             }
+        }
+    }
+
+    /// Latencies of one row mostly lie close together, so its buckets are a run without gaps: then a key's place is its
+    /// distance from the first. With gaps it is before that.
+    #[inline]
+    fn find(&self, key: u16) -> Result<usize, usize> {
+        let Some(&(first, _)) = self.entries.first() else {
+            return Err(0);
+        };
+        let guess = usize::from(key.saturating_sub(first));
+        match self.entries.get(guess) {
+            Some(entry) if entry.0 == key => Ok(guess),
+            Some(_) => self.entries[..guess].binary_search_by_key(&key, |entry| entry.0),
+            None => self.entries.binary_search_by_key(&key, |entry| entry.0),
         }
     }
 

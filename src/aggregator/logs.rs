@@ -98,7 +98,13 @@ impl Source for LogsBatch {
             let tags = row.tags("logs");
             (tenant.is_none() || tenant == tags.tenant) && filter.matches(&tags)
         };
-        let rows: Vec<_> = self.rows.iter().zip(self.rows()).filter(|(_, row)| wants(*row)).map(|(at, _)| *at).collect();
+        let rows: Vec<_> = self
+            .rows
+            .iter()
+            .zip(self.rows())
+            .filter(|(_, row)| wants(*row))
+            .map(|(at, _)| *at)
+            .collect();
         if rows.is_empty() {
             return Narrowed::Nothing;
         }

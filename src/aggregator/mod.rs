@@ -2,7 +2,6 @@
 //!
 //! Works the same with nobody watching. Everything is bounded: see [`memory_ceiling`].
 
-
 mod aggregate;
 mod breakdown;
 mod cardinality;

@@ -10,10 +10,14 @@ use super::{
 /// Buckets of a histogram of one point.
 pub(crate) const POINT_BUCKETS: usize = 128;
 
+// Powers of two where every request looks, see `Ring`.
+
 /// An hour and the longest step, and what is still open.
-pub(crate) const SECONDS: usize = 3_600 + 80;
-pub(crate) const SPREAD_SECONDS: usize = 300 + 80;
-pub(crate) const SPREAD_FIVES: usize = SECONDS / 5 + 2;
+pub(crate) const SECONDS: usize = 4_096;
+/// Five minutes, and what is not folded yet.
+pub(crate) const SPREAD_SECONDS: usize = 512;
+/// An hour and the longest step.
+pub(crate) const SPREAD_FIVES: usize = 3_700 / 5;
 /// A day and the longest step.
 pub(crate) const MINUTES: usize = 1_440 + 62;
 

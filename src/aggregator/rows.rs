@@ -222,7 +222,7 @@ impl<'a> RowView<'a> {
     pub(crate) fn max_len(&self) -> usize {
         /// Names, punctuation and the longest numbers.
         const FIXED: usize = 820;
-        let capped = |text: &str| escaped_len(text).min(MAX_TEXT);
+        let capped = |text: &str| escaped_len(text, MAX_TEXT).min(MAX_TEXT);
         let texts: usize = [
             Some(self.route()),
             self.provider(),

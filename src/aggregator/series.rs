@@ -175,7 +175,7 @@ impl<'a> Reader<'a> {
                     self.ttfb.merge_sparse(&spread.ttfb);
                 }
                 second += 1;
-            } else if second % 5 == 0 && second + 5 <= end {
+            } else if second.is_multiple_of(5) && second + 5 <= end {
                 if let Some(spread) = self.points.spread_fives.get(second / 5) {
                     self.latency.merge_sparse(&spread.latency);
                     self.ttfb.merge_sparse(&spread.ttfb);

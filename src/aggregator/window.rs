@@ -18,8 +18,8 @@ use super::{
 pub(crate) const FINE: u64 = 10;
 /// Seconds of the coarsest slots.
 const COARSE: u64 = 1_800;
-/// Five minutes, and the slot in progress.
-const FINE_SLOTS: usize = 31;
+/// Five minutes and the slot in progress would be 31; a power of two for quick rings.
+const FINE_SLOTS: usize = 32;
 /// A day, and the slot in progress.
 const COARSE_SLOTS: usize = 49;
 

@@ -131,10 +131,10 @@ impl Collector {
     }
 
     /// A request has ended. Queues its record, or, where the queue is full, adds its numbers to the overflow.
-    pub(crate) fn record(&self, record: Record) {
-        if let Err(record) = self.shards.push(record) {
-            let cost_nanos = record.cost_nanos.or_else(|| self.price_of(&record));
-            self.overflows.add(&record, cost_nanos, &self.labels);
+    #[inline]
+    pub(crate) fn record(&self, mut record: Record) {
+        if !self.shards.push(&mut record) {
+            self.overflow(&record);
         }
         self.counters.ended();
         self.wake.appended();
@@ -202,6 +202,12 @@ impl Collector {
     /// Counts a value that can't be used.
     pub(crate) fn invalid_value(&self) {
         self.counters.invalid_value();
+    }
+
+    #[cold]
+    fn overflow(&self, record: &Record) {
+        let cost_nanos = record.cost_nanos.or_else(|| self.price_of(record));
+        self.overflows.add(record, cost_nanos, &self.labels);
     }
 
     fn price_of(&self, record: &Record) -> Option<u64> {

@@ -109,8 +109,9 @@ impl<T> LabelTable<T> {
         };
         // The literal text `other` is the row `other`, not a second one of that name.
         let hash = table.hash("other");
-        let start = hash as usize & (words - 1);
-        table.index[start].store(hash & TAG | u64::from(LabelId::OTHER.0), Ordering::Relaxed);
+        table
+            .entry(hash, 0)
+            .store(hash & TAG | u64::from(LabelId::OTHER.0), Ordering::Relaxed);
         table.write(LabelId::OTHER, "other");
         table
     }
@@ -123,19 +124,18 @@ impl<T> LabelTable<T> {
             return LabelId::UNSET;
         }
         let hash = self.hash(text);
-        let mask = self.index.len() - 1;
-        for probe in 0..PROBES.min(self.index.len()) {
-            // Relaxed: the word itself is the whole message. Whether its cell has been written is asked of the cell,
-            // which orders its own text, and a word that is wrongly seen free does not let the exchange succeed.
-            let word = self.index[(hash as usize + probe) & mask].load(Ordering::Relaxed);
-            if word == 0 {
-                return self.insert(text, hash);
-            }
-            if word & TAG == hash & TAG && self.is(id_of(word), text) {
-                return id_of(word);
-            }
+        // Nearly every known text is found at the first look.
+        //
+        // Relaxed: the word itself is the whole message. Whether its cell has been written is asked of the cell,
+        // which orders its own text, and a word that is wrongly seen free does not let the exchange succeed.
+        let word = self.entry(hash, 0).load(Ordering::Relaxed);
+        if word & TAG == hash & TAG
+            && let Some(cell) = self.cell(id_of(word))
+            && *cell.text == *text
+        {
+            return id_of(word);
         }
-        self.refuse()
+        self.search(text, hash)
     }
 
     /// The text of an id; `None` for [`LabelId::UNSET`], `other` for [`LabelId::OTHER`].
@@ -165,14 +165,27 @@ impl<T> LabelTable<T> {
         std::iter::once((LabelId::UNSET, &self.unset)).chain(cells)
     }
 
+    /// Looks at all words that the text may be at.
+    fn search(&self, text: &str, hash: u64) -> LabelId {
+        for probe in 0..PROBES.min(self.index.len()) {
+            let word = self.entry(hash, probe).load(Ordering::Relaxed);
+            if word == 0 {
+                return self.insert(text, hash);
+            }
+            if word & TAG == hash & TAG && self.is(id_of(word), text) {
+                return id_of(word);
+            }
+        }
+        self.refuse()
+    }
+
     #[cold]
     fn insert(&self, text: &str, hash: u64) -> LabelId {
         let Some(mut mine) = self.claim() else {
             return self.refuse();
         };
-        let mask = self.index.len() - 1;
         for probe in 0..PROBES.min(self.index.len()) {
-            let entry = &self.index[(hash as usize + probe) & mask];
+            let entry = self.entry(hash, probe);
             let word = hash & TAG | u64::from(mine.0);
             // Relaxed on both sides, for the reason given in `intern`; that only one thread wins a word is the
             // exchange's own doing, whatever the ordering.
@@ -219,6 +232,12 @@ impl<T> LabelTable<T> {
         cell.get_or_init(|| fresh.take().expect("runs once"))
     }
 
+    #[inline]
+    fn entry(&self, hash: u64, probe: usize) -> &AtomicU64 {
+        &self.index[(hash as usize).wrapping_add(probe) & (self.index.len() - 1)]
+    }
+
+    #[inline]
     fn cell(&self, id: LabelId) -> Option<&Cell<T>> {
         let index = id.0.checked_sub(LabelId::OTHER.0)?;
         self.cells.get(index as usize)?.get()
@@ -279,6 +298,7 @@ impl<T> fmt::Debug for LabelTable<T> {
 }
 
 /// The text, cut to at most `max` bytes at a character's end.
+#[inline]
 pub(crate) fn cut(text: &str, max: usize) -> &str {
     if text.len() <= max {
         return text;

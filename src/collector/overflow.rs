@@ -91,7 +91,6 @@ impl Overflows {
     }
 
     /// Adds a record that did not fit.
-    #[cold]
     pub(super) fn add(&self, record: &Record, cost_nanos: Option<u64>, labels: &Labels) {
         let numbers = Sums::of(record, cost_nanos).to_array();
         let bucket = bucket_of(record.latency_us);

@@ -47,24 +47,21 @@ impl Shards {
         self.queues.iter().map(Queue::capacity).sum()
     }
 
-    /// Queues a record, or gives it back where there is no room.
-    #[expect(
-        clippy::result_large_err,
-        reason = "the record goes on to the overflow cells"
-    )]
-    pub(super) fn push(&self, mut record: Record) -> Result<(), Record> {
-        let words = pack(&record);
-        let mut extra = record.extra.take();
+    /// Queues a record. False where there is no room: it is left as it was.
+    #[inline]
+    pub(super) fn push(&self, record: &mut Record) -> bool {
+        let words = pack(record);
         let own = thread_number();
+        let mut extra = record.extra.take();
         for offset in 0..self.queues.len() {
             let queue = &self.queues[(own + offset) & (self.queues.len() - 1)];
             match queue.push(&words, extra) {
-                Ok(()) => return Ok(()),
+                Ok(()) => return true,
                 Err(returned) => extra = returned,
             }
         }
         record.extra = extra;
-        Err(record)
+        false
     }
 
     /// Takes up to `max` records. The order is kept for each producing thread as long as its shard had room, not
@@ -133,11 +130,11 @@ mod tests {
         let shards = Shards::with_shards(1000, 4);
         assert_eq!((shards.capacity(), shards.queues.len()), (1024, 4));
         for number in 0..1024 {
-            assert!(shards.push(record(number)).is_ok());
+            assert!(shards.push(&mut record(number)));
         }
         let mut refused = record(7);
         refused.extra = Some(Box::default());
-        let refused = shards.push(refused).unwrap_err();
+        assert!(!shards.push(&mut refused));
         assert!(refused.extra.is_some());
         assert_eq!(shards.pending(), 1024);
 
@@ -155,7 +152,7 @@ mod tests {
     fn a_small_drain_visits_every_shard_in_the_end() {
         let shards = Shards::with_shards(256, 4);
         for number in 0..256 {
-            shards.push(record(number)).unwrap();
+            assert!(shards.push(&mut record(number)));
         }
         let mut seen = Vec::new();
         while shards.drain(10, |record| seen.push(record.latency_us)) > 0 {}

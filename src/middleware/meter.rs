@@ -65,7 +65,7 @@ pub struct Usage {
 pub(super) struct MeterState {
     pub(super) recorder: Arc<Recorder>,
     /// The meter of another recorder outside of this one.
-    pub(super) outer: Option<RequestMeter>,
+    outer: Option<RequestMeter>,
     pub(super) started_us: u64,
     pub(super) request_bytes: Option<u64>,
     pub(super) method: Method,
@@ -254,24 +254,21 @@ impl RequestMeter {
     /// Says it to every recorder that watches the request and has not made its record.
     #[inline]
     fn each(&self, say: impl Fn(&MeterState)) -> &Self {
-        for state in self.states() {
+        let mut next = self.state.as_deref();
+        while let Some(state) = next {
             // Relaxed: this only spares late calls the work; `publish` decides.
             if state.flags.load(Ordering::Relaxed) & CLOSED == 0 {
                 say(state);
             } else {
                 state.recorder.collector().late_call();
             }
+            next = state.outer();
         }
         self
     }
 
     fn states(&self) -> impl Iterator<Item = &MeterState> {
-        std::iter::successors(self.state.as_deref(), |state| {
-            state
-                .outer
-                .as_ref()
-                .and_then(|outer| outer.state.as_deref())
-        })
+        std::iter::successors(self.state.as_deref(), |state| state.outer())
     }
 }
 
@@ -333,6 +330,10 @@ impl MeterState {
             cost_nanos: AtomicU64::new(0),
             extra: Mutex::new(extra),
         }
+    }
+
+    fn outer(&self) -> Option<&Self> {
+        self.outer.as_ref()?.state.as_deref()
     }
 
     /// Ends the time in which something can be said, and gives what was.

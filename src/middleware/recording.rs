@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, thread};
 
-use http::{HeaderMap, HeaderName, Response, StatusCode};
+use http::{HeaderMap, HeaderName, Response, StatusCode, header};
 use http_body::Body;
 
 use super::meter::{MeterState, RequestMeter, Said};
@@ -79,7 +79,10 @@ impl Recording {
         if at_its_end || never_sent {
             return self.finish_at(Outcome::Completed, now_us);
         }
-        self.expected_bytes = response.body().size_hint().exact();
+        // A body that does not know its length may have it announced: what a proxy passes on. The server stops
+        // polling when the announced bytes are sent, too.
+        self.expected_bytes =
+            (response.body().size_hint().exact()).or_else(|| announced_bytes(response.headers()));
         if self.expected_bytes == Some(0) {
             self.complete_us = Some(now_us);
         }
@@ -169,6 +172,11 @@ impl Recording {
         let status = headers.get(&GRPC_STATUS);
         self.grpc_failed |= status.is_some_and(|status| status.as_bytes() != b"0");
     }
+}
+
+fn announced_bytes(headers: &HeaderMap) -> Option<u64> {
+    let length = headers.get(header::CONTENT_LENGTH)?;
+    length.to_str().ok()?.parse().ok()
 }
 
 impl Drop for Recording {

@@ -1,6 +1,7 @@
 //! The service: hands our own paths to whoever answers them, and records the others.
 
 use std::{
+    borrow::Cow,
     fmt,
     future::Future,
     pin::Pin,
@@ -71,7 +72,7 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<ReqB>) -> Self::Future {
+    fn call(&mut self, mut request: Request<ReqB>) -> Self::Future {
         self.recorder.touch();
         if let Some(own) = &self.own
             && own.claims(request.uri().path())
@@ -79,7 +80,14 @@ where
             let (parts, body) = request.into_parts();
             return ResponseFuture::own(own.call(parts, OwnRequestBody::new(body)));
         }
-        let (request, recording) = begin(&self.recorder, request);
+        let mut route = None;
+        if let Some(hook) = self.recorder.hook() {
+            // The hook looks at a request's head, which is only to be had by taking the request apart.
+            let (parts, body) = request.into_parts();
+            route = hook(&parts);
+            request = Request::from_parts(parts, body);
+        }
+        let recording = begin(&self.recorder, &mut request, route);
         // The recording is ours while the inner service is called: should the call panic, it is dropped and records.
         let future = self.inner.call(request);
         ResponseFuture::host(future, recording)
@@ -98,17 +106,9 @@ impl<S: fmt::Debug> fmt::Debug for RealtimeService<S> {
 /// Begins the recording, and puts the meter into the request.
 fn begin<B: Body>(
     recorder: &Arc<Recorder>,
-    request: Request<B>,
-) -> (Request<B>, Option<Recording>) {
-    let (mut request, route) = match recorder.hook() {
-        None => (request, None),
-        // The hook looks at a request's head, which is only to be had by taking the request apart.
-        Some(hook) => {
-            let (parts, body) = request.into_parts();
-            let route = hook(&parts);
-            (Request::from_parts(parts, body), route)
-        }
-    };
+    request: &mut Request<B>,
+    route: Option<Cow<'static, str>>,
+) -> Option<Recording> {
     let recording = recorder.begin(Incoming {
         method: request.method(),
         version: request.version(),
@@ -116,9 +116,7 @@ fn begin<B: Body>(
         extensions: request.extensions(),
         bytes: request.body().size_hint().exact(),
         route,
-    });
-    if let Some(recording) = &recording {
-        request.extensions_mut().insert(recording.meter());
-    }
-    (request, recording)
+    })?;
+    request.extensions_mut().insert(recording.meter());
+    Some(recording)
 }

@@ -13,6 +13,8 @@ use super::{
     route::{Mounts, Route},
     stream::{self, Wanted},
 };
+#[cfg(feature = "dashboard")]
+use super::dashboard::{Dashboard, Mount as PageMount};
 use crate::{
     access::{Gate, GateSettings, Principal},
     error::Error,
@@ -32,6 +34,8 @@ pub(crate) struct Shared {
     pub(crate) runtime: Arc<Runtime>,
     pub(crate) mounts: Mounts,
     pub(crate) gate: Gate,
+    #[cfg(feature = "dashboard")]
+    page: Dashboard,
 }
 
 /// Who asks, as the gate sees it.
@@ -59,7 +63,22 @@ impl Router {
             token_key: config.token_key.as_ref(),
         };
         let gate = Gate::new(&settings, runtime.clock)?;
-        Ok(Self { keeper, shared: Arc::new(Shared { runtime, mounts, gate }) })
+        #[cfg(feature = "dashboard")]
+        let page = Dashboard::new(&PageMount {
+            page: config.dashboard_path.clone(),
+            api: mounts.api.clone(),
+            stream: mounts.stream.clone(),
+            title: config.title.clone(),
+            ..PageMount::default()
+        });
+        let shared = Shared {
+            #[cfg(feature = "dashboard")]
+            page,
+            runtime,
+            mounts,
+            gate,
+        };
+        Ok(Self { keeper, shared: Arc::new(shared) })
     }
 
     pub(crate) fn keeper(&self) -> &Arc<Keeper> {
@@ -109,19 +128,17 @@ impl Shared {
             Route::Ready => return read_only(parts, || rest::ready(&self.runtime)),
             _ => {}
         }
+        // The page holds no data, and tells those who may not look what they need.
         #[cfg(feature = "dashboard")]
-        if let Route::Page(rest) = route
-            && super::dashboard::is_public(rest)
-        {
-            return Ok(self.page(parts, rest));
+        if let Route::Page(rest) = route {
+            let answer = self.page.respond(&parts.method, rest, parts.uri.query(), &parts.headers);
+            return Ok(answer.map(OwnBody::full));
         }
         let query = Query::parse(parts.uri.query())?;
         let principal = self.gate.admit(parts).await?;
         let caller = Caller { principal, gate: &self.gate };
         match route {
             Route::Stream | Route::StreamChannel(_) | Route::StreamReconnect => self.stream(&caller, parts, route, query),
-            #[cfg(feature = "dashboard")]
-            Route::Page(rest) => Ok(self.page(parts, rest)),
             Route::Ticket => {
                 if parts.method != Method::POST {
                     return Err(Refusal::method_not_allowed("POST"));
@@ -163,11 +180,6 @@ impl Shared {
                 stream::open(&self.runtime, caller, parts, wanted)
             }
         }
-    }
-
-    #[cfg(feature = "dashboard")]
-    fn page(&self, parts: &Parts, rest: &str) -> Answer {
-        super::dashboard::respond(rest, &parts.method, &parts.headers, &self.page_mount()).map(OwnBody::full)
     }
 }
 

@@ -231,7 +231,9 @@ fn logs_are_narrowed_to_the_rows_that_a_reader_wants_and_may_see() {
             rows.write_json(0, Dialect::Stream, &mut json);
             let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
             let models = json["logs"].as_array().unwrap().iter();
-            models.map(|row| row["model_id"].as_str().unwrap().to_owned()).collect()
+            models
+                .map(|row| row["model_id"].as_str().unwrap().to_owned())
+                .collect()
         }
         Narrowed::Nothing => Vec::new(),
         Narrowed::Whole => panic!("logs are made of rows"),
