@@ -155,6 +155,11 @@ impl Subscription {
         self.rate = Some(Box::new(RateLimit { a_second, tokens: a_second, filled_us }));
     }
 
+    /// As many events as there are, again.
+    pub(crate) fn lift_rate(&mut self) {
+        self.rate = None;
+    }
+
     pub(crate) fn connection_id(&self) -> u64 {
         self.reader.id
     }

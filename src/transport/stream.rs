@@ -15,7 +15,7 @@ use super::{
 use crate::{
     access::{Principal, Resume},
     aggregator::Window,
-    hub::{ChannelId, ChannelSet, Hub, Refused, Start, ViewSpec},
+    hub::{ChannelId, ChannelSet, Form, Hub, Refused, Start, ViewSpec},
     middleware::OwnBody,
     runtime::{Runtime, Variant},
 };
@@ -24,11 +24,11 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Wanted {
     /// Public names, `all` included.
-    names: Vec<String>,
-    query: Query,
+    pub(super) names: Vec<String>,
+    pub(super) query: Query,
     /// Channels and filters as a query, for the reconnect token.
     subscription: String,
-    start: Start,
+    pub(super) start: Start,
 }
 
 impl Wanted {
@@ -57,7 +57,7 @@ impl Wanted {
 }
 
 /// The query without credentials and positions.
-fn lasting(query: &str) -> String {
+pub(super) fn lasting(query: &str) -> String {
     const FLEETING: [&str; 6] = ["since", "lastEventId", "token", "ticket", "channels", "metrics"];
     let lasts = |pair: &&str| !FLEETING.contains(&pair.split('=').next().unwrap_or_default());
     let pairs: Vec<_> = query.split('&').filter(|pair| !pair.is_empty()).filter(lasts).collect();
@@ -67,7 +67,9 @@ fn lasting(query: &str) -> String {
 /// Answers with a stream; nothing in it waits.
 pub(crate) fn open(runtime: &Arc<Runtime>, caller: &Caller<'_>, parts: &Parts, wanted: Wanted) -> Result<Answer, Refusal> {
     let principal = &caller.principal;
-    let spec = view_spec(runtime, principal, &wanted)?;
+    let tenant = principal.tenant_arc().cloned();
+    let stats = params::stats(&wanted.query)?;
+    let spec = view_spec(runtime, principal, tenant, &wanted.names, stats, &wanted.query, SSE_FORM)?;
     let max_rate = params::max_rate(&wanted.query)?;
     if parts.method == Method::HEAD {
         return Ok(sse::answer(OwnBody::full(bytes::Bytes::new())));
@@ -102,22 +104,39 @@ pub(crate) fn open(runtime: &Arc<Runtime>, caller: &Caller<'_>, parts: &Parts, w
     Ok(answer)
 }
 
-/// Checks the names, the caller's right to them, and the parameters.
-fn view_spec(runtime: &Arc<Runtime>, principal: &Principal, wanted: &Wanted) -> Result<ViewSpec, Refusal> {
-    let stats = params::stats(&wanted.query)?;
-    let filter = params::filter(&wanted.query)?;
-    let tenant: Option<Arc<str>> = principal.tenant_id().map(Arc::from);
-    if wanted.names.is_empty() {
+/// Checks the names, the caller's right to them, and the parameters. `tenant` is the one whose events exist for the
+/// reader: the principal's, where it has one.
+pub(super) fn view_spec(
+    runtime: &Arc<Runtime>,
+    principal: &Principal,
+    tenant: Option<Arc<str>>,
+    names: &[String],
+    stats: params::StatsParams,
+    query: &Query,
+    form: Form,
+) -> Result<ViewSpec, Refusal> {
+    let filter = params::filter(query)?;
+    if names.is_empty() {
         return Err(Refusal::bad_request("channels", "takes a comma-separated list of channels"));
     }
-    let special = tenant.is_some() || stats != params::StatsParams::default() || !principal.may_read("all");
-    let all = wanted.names.iter().any(|name| name == "all");
-    if all && !special {
-        return Ok(ViewSpec { channels: ChannelSet::All, filter, tenant, form: SSE_FORM });
+    let all = names.iter().any(|name| name == "all");
+    if all && principal.may_read("all") {
+        let mut replaced = Vec::new();
+        for id in [runtime.built_in.stats, runtime.built_in.providers] {
+            let variant = variant_of(runtime, id, &stats, tenant.as_ref())?;
+            if variant != id {
+                replaced.push((id, variant));
+            }
+        }
+        let channels = match replaced.is_empty() {
+            true => ChannelSet::All,
+            false => ChannelSet::AllBut(replaced.into()),
+        };
+        return Ok(ViewSpec { channels, filter, tenant, form });
     }
     let mut ids = Vec::new();
-    let names = if all { runtime.hub.channel_names() } else { wanted.names.clone() };
-    for name in &names {
+    let listed = if all { runtime.hub.channel_names() } else { names.to_vec() };
+    for name in &listed {
         let id = runtime.hub.channel_id(name).ok_or_else(|| unknown_channel(&runtime.hub, name))?;
         if !principal.may_read(name) {
             if all {
@@ -129,7 +148,7 @@ fn view_spec(runtime: &Arc<Runtime>, principal: &Principal, wanted: &Wanted) -> 
     }
     ids.sort_unstable();
     ids.dedup();
-    Ok(ViewSpec { channels: ChannelSet::Some(ids.into()), filter, tenant, form: SSE_FORM })
+    Ok(ViewSpec { channels: ChannelSet::Some(ids.into()), filter, tenant, form })
 }
 
 /// The channel itself, or the variant of it that the parameters or the tenant ask for.
@@ -158,7 +177,7 @@ fn variant_of(
     })
 }
 
-fn unknown_channel(hub: &Hub, name: &str) -> Refusal {
+pub(super) fn unknown_channel(hub: &Hub, name: &str) -> Refusal {
     let mut known = hub.channel_names();
     known.push("all".to_owned());
     let name: String = name.chars().filter(|c| !c.is_control()).take(64).collect();
