@@ -66,11 +66,6 @@ impl Refusal {
     }
 
     #[cfg(feature = "ws")]
-    pub(crate) fn status(&self) -> StatusCode {
-        self.status
-    }
-
-    #[cfg(feature = "ws")]
     pub(crate) fn code(&self) -> &'static str {
         self.code
     }

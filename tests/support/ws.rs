@@ -24,7 +24,7 @@ pub struct Socket {
 /// How a connection ended.
 #[derive(Debug, PartialEq)]
 pub struct Closed {
-    /// `None`: without a Close frame.
+    /// `None`: without a Close frame, or with an empty one.
     pub code: Option<u16>,
     pub reason: String,
 }
@@ -36,17 +36,27 @@ impl Socket {
         path: &str,
         headers: &[(&'static str, &str)],
     ) -> Result<Self, (StatusCode, Value)> {
-        let mut request = format!("ws://{address}{path}").into_client_request().unwrap();
+        let mut request = format!("ws://{address}{path}")
+            .into_client_request()
+            .unwrap();
         for (name, value) in headers {
-            request.headers_mut().append(*name, value.parse().unwrap());
+            request.headers_mut().insert(*name, value.parse().unwrap());
         }
         let tcp = TcpStream::connect(address).await.unwrap();
         let asked = format!("ws {path}");
         match soon(&asked, client_async(request, tcp)).await {
-            Ok((stream, head)) => Ok(Self { asked, stream, head: head.map(drop), seen: Vec::new() }),
+            Ok((stream, head)) => Ok(Self {
+                asked,
+                stream,
+                head: head.map(drop),
+                seen: Vec::new(),
+            }),
             Err(Error::Http(answer)) => {
                 let body = answer.body().as_deref().unwrap_or_default();
-                Err((answer.status(), serde_json::from_slice(body).unwrap_or_default()))
+                Err((
+                    answer.status(),
+                    serde_json::from_slice(body).unwrap_or_default(),
+                ))
             }
             Err(error) => panic!("{asked}: {error}"),
         }
@@ -56,7 +66,11 @@ impl Socket {
         Self::open_with(address, path, &[]).await
     }
 
-    pub async fn open_with(address: SocketAddr, path: &str, headers: &[(&'static str, &str)]) -> Self {
+    pub async fn open_with(
+        address: SocketAddr,
+        path: &str,
+        headers: &[(&'static str, &str)],
+    ) -> Self {
         match Self::try_open(address, path, headers).await {
             Ok(socket) => socket,
             Err((status, body)) => panic!("{path}: {status} {body:#}"),
@@ -87,24 +101,39 @@ impl Socket {
         loop {
             return match self.next_raw().await {
                 Some(Message::Text(text)) => {
-                    let envelope: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error} in {text}"));
+                    let envelope: Value = serde_json::from_str(&text)
+                        .unwrap_or_else(|error| panic!("{error} in {text}"));
                     self.check(&envelope);
                     Ok(envelope)
                 }
-                Some(Message::Close(Some(frame))) => {
+                Some(Message::Close(frame)) => {
                     // Until the connection itself is over.
                     while self.next_raw().await.is_some() {}
-                    Err(Closed { code: Some(frame.code.into()), reason: frame.reason.to_string() })
+                    let code = frame.as_ref().map(|frame| frame.code.into());
+                    Err(Closed {
+                        code,
+                        reason: frame
+                            .map(|frame| frame.reason.to_string())
+                            .unwrap_or_default(),
+                    })
                 }
                 Some(Message::Ping(_) | Message::Pong(_)) => continue,
                 Some(other) => panic!("{}: {other:?}", self.asked),
-                None => Err(Closed { code: None, reason: String::new() }),
+                None => Err(Closed {
+                    code: None,
+                    reason: String::new(),
+                }),
             };
         }
     }
 
     fn check(&mut self, envelope: &Value) {
-        self.seen.push(envelope["type"].as_str().unwrap_or_else(|| panic!("no type in {envelope:#}")).to_owned());
+        self.seen.push(
+            envelope["type"]
+                .as_str()
+                .unwrap_or_else(|| panic!("no type in {envelope:#}"))
+                .to_owned(),
+        );
         let timestamp = envelope["timestamp"].as_str().unwrap_or_default();
         let shape = timestamp.len() == "2026-02-05T10:30:00.000Z".len() && timestamp.ends_with('Z');
         assert!(shape, "timestamp of {envelope:#}");

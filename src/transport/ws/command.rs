@@ -8,13 +8,22 @@ use crate::transport::query::Query;
 /// A message of a client, understood.
 #[derive(Debug)]
 pub(super) enum Command {
-    Subscribe { names: Vec<String>, filter: Option<Query> },
-    Unsubscribe { names: Vec<String> },
+    Subscribe {
+        names: Vec<String>,
+        filter: Option<Query>,
+    },
+    Unsubscribe {
+        names: Vec<String>,
+    },
     /// With what the answer carries back.
     Ping(Value),
     Pong,
-    Auth { token: String },
-    Resume { since: String },
+    Auth {
+        token: String,
+    },
+    Resume {
+        since: String,
+    },
 }
 
 /// Why a message does nothing: a stable code, and a sentence.
@@ -26,7 +35,10 @@ pub(super) struct Fault {
 
 impl Fault {
     fn new(code: &'static str, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+        Self {
+            code,
+            message: message.into(),
+        }
     }
 
     fn bad(message: impl Into<String>) -> Self {
@@ -43,7 +55,10 @@ impl Command {
     pub(super) fn from_text(text: &str) -> Result<Self, Fault> {
         match serde_json::from_str(text) {
             Ok(value) => Self::from_value(value),
-            Err(error) => Err(Fault::new("bad_json", format!("the message is not JSON: {error}"))),
+            Err(error) => Err(Fault::new(
+                "bad_json",
+                format!("the message is not JSON: {error}"),
+            )),
         }
     }
 
@@ -67,17 +82,28 @@ impl Command {
             _ => message,
         };
         Ok(match kind.as_str() {
-            "subscribe" => Self::Subscribe { names: names(&mut data)?, filter: filter(&mut data)? },
-            "unsubscribe" => Self::Unsubscribe { names: names(&mut data)? },
+            "subscribe" => Self::Subscribe {
+                names: names(&mut data)?,
+                filter: filter(&mut data)?,
+            },
+            "unsubscribe" => Self::Unsubscribe {
+                names: names(&mut data)?,
+            },
             "ping" => Self::Ping(echo(data)),
             "pong" => Self::Pong,
-            "auth" => Self::Auth { token: text(&mut data, "token")? },
-            "resume" => Self::Resume { since: text(&mut data, "since")? },
+            "auth" => Self::Auth {
+                token: text(&mut data, "token")?,
+            },
+            "resume" => Self::Resume {
+                since: text(&mut data, "since")?,
+            },
             _ => {
                 let kind: String = kind.chars().filter(|c| !c.is_control()).take(64).collect();
                 return Err(Fault::new(
                     "unknown_type",
-                    format!("type '{kind}' is not known; known are subscribe, unsubscribe, ping, pong, auth, resume"),
+                    format!(
+                        "type '{kind}' is not known; known are subscribe, unsubscribe, ping, pong, auth, resume"
+                    ),
                 ));
             }
         })
@@ -94,7 +120,9 @@ fn text(data: &mut Map<String, Value>, name: &str) -> Result<String, Fault> {
 /// `channels`, or one of its other names.
 fn names(data: &mut Map<String, Value>) -> Result<Vec<String>, Fault> {
     let wrong = || Fault::bad("'channels' takes a list of channels");
-    let listed = ["channels", "metrics", "rooms"].into_iter().find_map(|name| data.remove(name));
+    let listed = ["channels", "metrics", "rooms"]
+        .into_iter()
+        .find_map(|name| data.remove(name));
     let names: Vec<String> = match listed {
         Some(Value::String(name)) => vec![name],
         Some(Value::Array(names)) if names.len() <= MAX_NAMES => {
@@ -123,7 +151,9 @@ fn filter(data: &mut Map<String, Value>) -> Result<Option<Query>, Fault> {
     for (name, value) in members {
         let Some(text) = plain(&value) else {
             let name: String = name.chars().filter(|c| !c.is_control()).take(64).collect();
-            return Err(Fault::bad(format!("'{name}' in 'filter' takes a text, a number, true, false or a list of texts")));
+            return Err(Fault::bad(format!(
+                "'{name}' in 'filter' takes a text, a number, true, false or a list of texts"
+            )));
         };
         if value != Value::Null {
             pairs.push((name, text));
@@ -170,10 +200,22 @@ mod tests {
             (r#"{"type":1}"#, "bad_message"),
             (r#"{"type":"dance"}"#, "unknown_type"),
             (r#"{"type":"subscribe"}"#, "bad_message"),
-            (r#"{"type":"subscribe","data":{"channels":[]}}"#, "bad_message"),
-            (r#"{"type":"subscribe","data":{"channels":[1]}}"#, "bad_message"),
-            (r#"{"type":"subscribe","data":{"channels":["a"],"filter":7}}"#, "bad_message"),
-            (r#"{"type":"subscribe","data":{"channels":["a"],"filter":{"level":{}}}}"#, "bad_message"),
+            (
+                r#"{"type":"subscribe","data":{"channels":[]}}"#,
+                "bad_message",
+            ),
+            (
+                r#"{"type":"subscribe","data":{"channels":[1]}}"#,
+                "bad_message",
+            ),
+            (
+                r#"{"type":"subscribe","data":{"channels":["a"],"filter":7}}"#,
+                "bad_message",
+            ),
+            (
+                r#"{"type":"subscribe","data":{"channels":["a"],"filter":{"level":{}}}}"#,
+                "bad_message",
+            ),
             (r#"{"type":"auth","data":{}}"#, "bad_message"),
             (r#"{"type":"resume","data":{"since":7}}"#, "bad_message"),
         ] {
@@ -181,7 +223,10 @@ mod tests {
         }
         let deep = format!("{{\"type\":{}", "[".repeat(60_000));
         assert_eq!(Command::from_text(&deep).unwrap_err().code, "bad_json");
-        assert_eq!(Command::from_packed(&[0xC1]).unwrap_err().code, "bad_msgpack");
+        assert_eq!(
+            Command::from_packed(&[0xC1]).unwrap_err().code,
+            "bad_msgpack"
+        );
     }
 
     #[test]
@@ -192,7 +237,11 @@ mod tests {
             r#"{"type":"subscribe","data":{"rooms":["a","b"]}}"#,
             r#"{"type":"subscribe","channels":["a","b"]}"#,
         ] {
-            let Ok(Command::Subscribe { names, filter: None }) = Command::from_text(text) else {
+            let Ok(Command::Subscribe {
+                names,
+                filter: None,
+            }) = Command::from_text(text)
+            else {
                 panic!("{text}");
             };
             assert_eq!(names, ["a", "b"], "{text}");
@@ -203,20 +252,37 @@ mod tests {
     fn a_filter_is_a_query_by_another_way() {
         let text = r#"{"type":"subscribe","data":{"channels":"a","filter":
             {"only_errors":true,"level":["warn","error"],"interval":7,"provider_id":"p","model_id":null}}}"#;
-        let Ok(Command::Subscribe { filter: Some(query), .. }) = Command::from_text(text) else {
+        let Ok(Command::Subscribe {
+            filter: Some(query),
+            ..
+        }) = Command::from_text(text)
+        else {
             panic!();
         };
         let mut pairs: Vec<_> = query.pairs().collect();
         pairs.sort_unstable();
-        assert_eq!(pairs, [("interval", "7"), ("level", "warn,error"), ("only_errors", "true"), ("provider_id", "p")]);
+        assert_eq!(
+            pairs,
+            [
+                ("interval", "7"),
+                ("level", "warn,error"),
+                ("only_errors", "true"),
+                ("provider_id", "p")
+            ]
+        );
     }
 
     #[test]
     fn a_long_ping_comes_back_empty() {
-        let Ok(Command::Ping(echo)) = Command::from_text(r#"{"type":"ping","data":{"n":1}}"#) else { panic!() };
+        let Ok(Command::Ping(echo)) = Command::from_text(r#"{"type":"ping","data":{"n":1}}"#)
+        else {
+            panic!()
+        };
         assert_eq!(echo, serde_json::json!({"n": 1}));
         let long = format!(r#"{{"type":"ping","data":{{"n":"{}"}}}}"#, "x".repeat(2000));
-        let Ok(Command::Ping(echo)) = Command::from_text(&long) else { panic!() };
+        let Ok(Command::Ping(echo)) = Command::from_text(&long) else {
+            panic!()
+        };
         assert_eq!(echo, serde_json::json!({}));
     }
 

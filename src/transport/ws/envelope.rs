@@ -42,13 +42,18 @@ fn payload(frame: &Frame<'_>, with_data: bool) -> Vec<u8> {
     payload.extend_from_slice(rfc3339(frame.unix_ms).as_bytes());
     payload.extend_from_slice(b"\",\"data\":");
     match with_data {
-        true => frame.source.write_json(frame.index, Dialect::Envelope, &mut payload),
+        true => frame
+            .source
+            .write_json(frame.index, Dialect::Envelope, &mut payload),
         false => payload.extend_from_slice(b"null"),
     }
     // Writing to a vector does not fail.
     let _ = std::io::Write::write_fmt(
         &mut payload,
-        format_args!(",\"id\":\"{}\",\"channel\":\"{}\"}}", frame.position, frame.channel),
+        format_args!(
+            ",\"id\":\"{}\",\"channel\":\"{}\"}}",
+            frame.position, frame.channel
+        ),
     );
     payload
 }

@@ -11,7 +11,11 @@ pub(super) struct Pace {
 impl Pace {
     pub(super) fn new(a_minute: usize, now_us: u64) -> Self {
         let a_minute = u32::try_from(a_minute).unwrap_or(u32::MAX);
-        Self { a_minute, tokens: a_minute as f32, filled_us: now_us }
+        Self {
+            a_minute,
+            tokens: a_minute as f32,
+            filled_us: now_us,
+        }
     }
 
     /// Whether `count` more are within the limit.

@@ -34,8 +34,18 @@ pub(super) struct Reading {
 }
 
 impl Reading {
-    pub(super) fn new(names: Vec<String>, query: &Query, tenant: Option<Arc<str>>, form: Form) -> Self {
-        let mut reading = Self { names: Vec::new(), query: Query::default(), tenant, form };
+    pub(super) fn new(
+        names: Vec<String>,
+        query: &Query,
+        tenant: Option<Arc<str>>,
+        form: Form,
+    ) -> Self {
+        let mut reading = Self {
+            names: Vec::new(),
+            query: Query::default(),
+            tenant,
+            form,
+        };
         reading.add(names);
         reading.set_filter(query);
         reading
@@ -64,9 +74,20 @@ impl Reading {
 
     /// Replaces the filter by the members of a query that are not about credentials and positions.
     pub(super) fn set_filter(&mut self, query: &Query) {
-        const OTHERS: [&str; 6] = ["since", "lastEventId", "token", "ticket", "channels", "metrics"];
+        const OTHERS: [&str; 6] = [
+            "since",
+            "lastEventId",
+            "token",
+            "ticket",
+            "channels",
+            "metrics",
+        ];
         let lasting = query.pairs().filter(|(name, _)| !OTHERS.contains(name));
-        self.query = Query::of(lasting.map(|(name, value)| (name.to_owned(), value.to_owned())).collect());
+        self.query = Query::of(
+            lasting
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
+        );
     }
 
     /// The filter as its members.
@@ -75,7 +96,11 @@ impl Reading {
     }
 
     /// Checks the names, the right to them, and the filter.
-    pub(super) fn spec(&self, runtime: &Arc<Runtime>, principal: &Principal) -> Result<ViewSpec, Refusal> {
+    pub(super) fn spec(
+        &self,
+        runtime: &Arc<Runtime>,
+        principal: &Principal,
+    ) -> Result<ViewSpec, Refusal> {
         let tenant = match (principal.tenant_arc(), &self.tenant) {
             (Some(own), Some(asked)) if own != asked => {
                 return Err(Refusal::new(
@@ -92,7 +117,12 @@ impl Reading {
         params::max_rate(&self.query)?;
         if self.names.is_empty() {
             let filter = params::filter(&self.query)?;
-            return Ok(ViewSpec { channels: ChannelSet::Some([].into()), filter, tenant, form: self.form });
+            return Ok(ViewSpec {
+                channels: ChannelSet::Some([].into()),
+                filter,
+                tenant,
+                form: self.form,
+            });
         }
         for name in self.names.iter().filter(|name| *name != "all") {
             if runtime.hub.channel_id(name).is_none() {
@@ -100,11 +130,24 @@ impl Reading {
             }
             principal.require_channel(name)?;
         }
-        stream::view_spec(runtime, principal, tenant, &self.names, stats, &self.query, self.form)
+        stream::view_spec(
+            runtime,
+            principal,
+            tenant,
+            &self.names,
+            stats,
+            &self.query,
+            self.form,
+        )
     }
 
     /// Joins the hub.
-    pub(super) fn enter(&self, runtime: &Arc<Runtime>, spec: ViewSpec, start: Start) -> Result<Subscription, crate::hub::Refused> {
+    pub(super) fn enter(
+        &self,
+        runtime: &Arc<Runtime>,
+        spec: ViewSpec,
+        start: Start,
+    ) -> Result<Subscription, crate::hub::Refused> {
         let mut subscription = runtime.hub.subscribe(spec, start)?;
         self.set_rate(&mut subscription);
         Ok(subscription)
@@ -140,7 +183,9 @@ impl Reading {
 fn encode(text: &str, out: &mut String) {
     for byte in text.bytes() {
         match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b',' => out.push(char::from(byte)),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b',' => {
+                out.push(char::from(byte))
+            }
             // Writing to a string does not fail.
             _ => drop(write!(out, "%{byte:02X}")),
         }
@@ -153,10 +198,21 @@ mod tests {
 
     #[test]
     fn a_reading_goes_into_a_query_and_back() {
-        let query = Query::parse(Some("provider_id=a%26b%20c%C3%A9&only_errors=true&since=7-1&ticket=x")).unwrap();
-        let reading = Reading::new(vec!["a".into(), "b".into(), "a".into()], &query, None, Form(0));
+        let query = Query::parse(Some(
+            "provider_id=a%26b%20c%C3%A9&only_errors=true&since=7-1&ticket=x",
+        ))
+        .unwrap();
+        let reading = Reading::new(
+            vec!["a".into(), "b".into(), "a".into()],
+            &query,
+            None,
+            Form(0),
+        );
         let text = reading.to_query();
-        assert_eq!(text, "channels=a,b&provider_id=a%26b%20c%C3%A9&only_errors=true");
+        assert_eq!(
+            text,
+            "channels=a,b&provider_id=a%26b%20c%C3%A9&only_errors=true"
+        );
         let again = Query::parse(Some(&text)).unwrap();
         assert_eq!(again.get("provider_id"), Some("a&b cé"));
     }

@@ -75,7 +75,10 @@ pub(super) struct Terms {
 pub(super) enum Opening {
     /// Credentials are still to come.
     Lobby(Lobby),
-    Known { principal: Principal, subscription: Subscription },
+    Known {
+        principal: Principal,
+        subscription: Subscription,
+    },
 }
 
 /// A place among those whose credentials are still to come. They do not read the hub, and count among themselves.
@@ -117,7 +120,10 @@ struct Feed {
 impl Feed {
     fn new(subscription: Subscription, runtime: Arc<Runtime>) -> Self {
         runtime.sockets.opened();
-        Self { subscription, runtime }
+        Self {
+            subscription,
+            runtime,
+        }
     }
 }
 
@@ -201,9 +207,14 @@ impl Session {
         };
         let (lobby, principal, feed) = match opening {
             Opening::Lobby(lobby) => (Some(lobby), None, None),
-            Opening::Known { principal, subscription } => {
-                (None, Some(principal), Some(Feed::new(subscription, runtime.clone())))
-            }
+            Opening::Known {
+                principal,
+                subscription,
+            } => (
+                None,
+                Some(principal),
+                Some(Feed::new(subscription, runtime.clone())),
+            ),
         };
         let mut session = Self {
             link: Link::Upgrading(upgrade),
@@ -246,7 +257,10 @@ impl Session {
     pub(super) fn reconnect_token(&self) -> Option<String> {
         let principal = self.principal.as_ref()?;
         let position = self.position()?.to_string();
-        self.shared.gate.reconnect_tokens().issue(principal, &self.reading.to_query(), &position)
+        self.shared
+            .gate
+            .reconnect_tokens()
+            .issue(principal, &self.reading.to_query(), &position)
     }
 
     // What is said.
@@ -284,10 +298,18 @@ impl Session {
     /// The first message of one that reads.
     fn establish(&mut self) {
         let token = self.reconnect_token();
-        let Some(Feed { subscription, runtime }) = &self.feed else {
+        let Some(Feed {
+            subscription,
+            runtime,
+        }) = &self.feed
+        else {
             return;
         };
-        let connection_id = format!("{}-{}", runtime.config.instance, subscription.connection_id());
+        let connection_id = format!(
+            "{}-{}",
+            runtime.config.instance,
+            subscription.connection_id()
+        );
         let first = Established {
             connection_id: &connection_id,
             reconnect_token: token.as_deref(),
@@ -320,9 +342,16 @@ impl Session {
             return;
         }
         if let Some(reason) = drain {
-            let id = self.feed.as_ref().map_or(0, |feed| feed.subscription.connection_id());
+            let id = self
+                .feed
+                .as_ref()
+                .map_or(0, |feed| feed.subscription.connection_id());
             let wait = RETRY.pick(id ^ self.now_us());
-            self.send("drain", None, json!({"reason": reason, "retry_ms": wait.as_millis() as u64}));
+            self.send(
+                "drain",
+                None,
+                json!({"reason": reason, "retry_ms": wait.as_millis() as u64}),
+            );
         }
         self.push(encode_close(Some(code), why));
         self.begin_closing(false);
@@ -334,7 +363,10 @@ impl Session {
         self.lobby = None;
         self.pending = None;
         self.pong = None;
-        self.closing = Some(Closing { until_us: now_us + micros(CLOSE_TIMEOUT), heard });
+        self.closing = Some(Closing {
+            until_us: now_us + micros(CLOSE_TIMEOUT),
+            heard,
+        });
         self.rearm(now_us);
     }
 
@@ -390,7 +422,9 @@ impl Session {
             _ if self.closing.is_some() => {}
             Message::Ping(payload) => self.pong = Some(payload),
             Message::Pong(_) => {}
-            Message::Text(_) | Message::Binary(_) if !self.messages.take(1, self.heard_us) => self.too_much(),
+            Message::Text(_) | Message::Binary(_) if !self.messages.take(1, self.heard_us) => {
+                self.too_much()
+            }
             Message::Text(_) | Message::Binary(_) => match &mut self.pending {
                 Some(pending) => {
                     pending.waiting_bytes += match &message {
@@ -410,7 +444,11 @@ impl Session {
 
     fn too_much(&mut self) {
         let limit = self.runtime().config.inbound_per_minute;
-        self.error("rate_limited", &format!("more than {limit} messages a minute (setting inbound_per_minute)"), None);
+        self.error(
+            "rate_limited",
+            &format!("more than {limit} messages a minute (setting inbound_per_minute)"),
+            None,
+        );
         self.close(CloseCode::RATE_LIMIT, "too many messages", None);
     }
 
@@ -428,7 +466,11 @@ impl Session {
             (Command::Ping(echo), _) => self.send("pong", None, echo),
             (Command::Pong, _) => {}
             (Command::Auth { token }, _) => self.begin_check(token),
-            (_, None) => self.error("unauthorized", "say who you are first: {\"type\": \"auth\", \"data\": {\"token\": \"…\"}}", None),
+            (_, None) => self.error(
+                "unauthorized",
+                "say who you are first: {\"type\": \"auth\", \"data\": {\"token\": \"…\"}}",
+                None,
+            ),
             (Command::Subscribe { names, filter }, Some(principal)) => {
                 let mut reading = self.reading.clone();
                 reading.add(names);
@@ -442,7 +484,9 @@ impl Session {
                 reading.remove(&names, self.runtime());
                 self.read(reading, &principal, "unsubscribed");
             }
-            (Command::Resume { since }, Some(principal)) => self.resume(&principal, Start::parse(&since)),
+            (Command::Resume { since }, Some(principal)) => {
+                self.resume(&principal, Start::parse(&since))
+            }
         }
     }
 
@@ -538,7 +582,8 @@ impl Session {
                     return self.close(CloseCode::FORBIDDEN, "another tenant", None);
                 }
                 self.reading.names.clear();
-                self.reading.set_filter(&crate::transport::query::Query::default());
+                self.reading
+                    .set_filter(&crate::transport::query::Query::default());
                 match self.reading.spec(self.runtime(), &principal) {
                     Ok(spec) => self.known(principal, spec),
                     Err(_) => self.close(CloseCode::INTERNAL, "", None),
@@ -561,10 +606,20 @@ impl Session {
                     self.establish();
                 }
                 Err(Refused::Full) => {
-                    self.error("too_many_clients", "as many clients as max_clients allows are connected", None);
-                    self.close(CloseCode::TRY_LATER, "too many clients", Some("too_many_clients"));
+                    self.error(
+                        "too_many_clients",
+                        "as many clients as max_clients allows are connected",
+                        None,
+                    );
+                    self.close(
+                        CloseCode::TRY_LATER,
+                        "too many clients",
+                        Some("too_many_clients"),
+                    );
                 }
-                Err(Refused::Closed) => self.close(CloseCode::GOING_AWAY, "shutting down", Some("shutdown")),
+                Err(Refused::Closed) => {
+                    self.close(CloseCode::GOING_AWAY, "shutting down", Some("shutdown"))
+                }
             }
         }
         self.rearm(self.now_us());
@@ -618,9 +673,17 @@ impl Session {
         let config = &self.runtime().config;
         let lobby = self.lobby.as_ref().map(|lobby| lobby.until_us);
         let check = self.pending.as_ref().map(|pending| pending.until_us);
-        let blocked = (self.blocked_us > 0).then(|| self.blocked_us + micros(config.stall_timeout + SWEEP_SLACK));
+        let blocked = (self.blocked_us > 0)
+            .then(|| self.blocked_us + micros(config.stall_timeout + SWEEP_SLACK));
         let silence = self.heard_us + micros(config.ws_timeout);
-        let dues = [Some(self.ping_us), Some(silence), lobby, check, blocked, self.expiry_us()];
+        let dues = [
+            Some(self.ping_us),
+            Some(silence),
+            lobby,
+            check,
+            blocked,
+            self.expiry_us(),
+        ];
         dues.into_iter().flatten().min().unwrap_or(silence)
     }
 
@@ -628,7 +691,10 @@ impl Session {
     fn expiry_us(&self) -> Option<u64> {
         let clock = &self.runtime().clock;
         let expiry: SystemTime = self.principal.as_ref()?.expiry()?;
-        let unix_us = expiry.duration_since(UNIX_EPOCH).unwrap_or_default().as_micros() as u64;
+        let unix_us = expiry
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_micros() as u64;
         Some(clock.now_us() + unix_us.saturating_sub(clock.unix_ms() * 1000))
     }
 
@@ -642,7 +708,9 @@ impl Session {
 
     fn set_timer(&mut self, due_us: u64, now_us: u64) {
         self.timer_us = due_us;
-        self.timer.as_mut().reset(Instant::now() + Duration::from_micros(due_us.saturating_sub(now_us)));
+        self.timer
+            .as_mut()
+            .reset(Instant::now() + Duration::from_micros(due_us.saturating_sub(now_us)));
     }
 
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> Result<(), Over> {
@@ -656,11 +724,16 @@ impl Session {
     }
 
     fn tick(&mut self, now_us: u64) -> Result<(), Over> {
-        if matches!(self.link, Link::Upgrading(_)) && now_us >= self.heard_us + micros(AUTH_TIMEOUT) {
+        if matches!(self.link, Link::Upgrading(_)) && now_us >= self.heard_us + micros(AUTH_TIMEOUT)
+        {
             return Err(Over);
         }
         if let Some(closing) = self.closing {
-            return if now_us >= closing.until_us { Err(Over) } else { Ok(()) };
+            return if now_us >= closing.until_us {
+                Err(Over)
+            } else {
+                Ok(())
+            };
         }
         let config = &self.runtime().config;
         let (ping, silence) = (micros(config.ws_ping_interval), micros(config.ws_timeout));
@@ -670,15 +743,38 @@ impl Session {
             return Err(Over);
         }
         if now_us >= self.heard_us + silence {
-            self.close(CloseCode::SLOW_CLIENT, "silent for too long", Some("timeout"));
-        } else if self.lobby.as_ref().is_some_and(|lobby| now_us >= lobby.until_us) {
+            self.close(
+                CloseCode::SLOW_CLIENT,
+                "silent for too long",
+                Some("timeout"),
+            );
+        } else if self
+            .lobby
+            .as_ref()
+            .is_some_and(|lobby| now_us >= lobby.until_us)
+        {
             self.error("unauthorized", "no valid token came in time", None);
             self.close(CloseCode::UNAUTHORISED, "no valid token came in time", None);
-        } else if self.pending.as_ref().is_some_and(|pending| now_us >= pending.until_us) {
+        } else if self
+            .pending
+            .as_ref()
+            .is_some_and(|pending| now_us >= pending.until_us)
+        {
             self.pending = None;
-            self.error("access_unavailable", "the credentials could not be checked in time", None);
-            self.close(CloseCode::TRY_LATER, "credentials cannot be checked now", None);
-        } else if self.expiry_us().is_some_and(|expiry_us| now_us >= expiry_us) {
+            self.error(
+                "access_unavailable",
+                "the credentials could not be checked in time",
+                None,
+            );
+            self.close(
+                CloseCode::TRY_LATER,
+                "credentials cannot be checked now",
+                None,
+            );
+        } else if self
+            .expiry_us()
+            .is_some_and(|expiry_us| now_us >= expiry_us)
+        {
             self.let_go(CloseReason::Expired);
         } else if now_us >= self.ping_us {
             self.ping_us = now_us + ping;
@@ -711,7 +807,10 @@ impl Session {
             if let Err(over) = self.poll_timer(cx) {
                 return Poll::Ready(over);
             }
-            let shutdown = self.lobby.as_mut().is_some_and(|lobby| lobby.shutdown.as_mut().poll(cx).is_ready());
+            let shutdown = self
+                .lobby
+                .as_mut()
+                .is_some_and(|lobby| lobby.shutdown.as_mut().poll(cx).is_ready());
             if shutdown {
                 self.let_go(CloseReason::Shutdown);
             }
@@ -756,7 +855,10 @@ impl Session {
             Poll::Pending => false,
         };
         let (waits, flushed) = (wire.queued() > 0, wire.is_flushed());
-        if self.closing.is_some_and(|closing| closing.heard) && flushed && wire.poll_shutdown(cx).is_ready() {
+        if self.closing.is_some_and(|closing| closing.heard)
+            && flushed
+            && wire.poll_shutdown(cx).is_ready()
+        {
             return Err(Over);
         }
         if waits && (moved || self.blocked_us == 0) {

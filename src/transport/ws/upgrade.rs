@@ -29,12 +29,19 @@ use crate::{
 };
 
 /// `/ws…`: answers with the handshake, and leaves a connection behind.
-pub(crate) async fn open(shared: &Arc<Shared>, parts: &Parts, rest: &str, query: Query) -> Result<Answer, Refusal> {
+pub(crate) async fn open(
+    shared: &Arc<Shared>,
+    parts: &Parts,
+    rest: &str,
+    query: Query,
+) -> Result<Answer, Refusal> {
     let protocol = parts.extensions.get::<Protocol>().map(Protocol::as_str);
     let accepted = handshake::accept(&parts.method, parts.version, protocol, &parts.headers, true)?;
     let (mut names, tenant) = place(rest)?;
     if names.is_empty() {
-        let listed = query.get_text("channels").or_else(|| query.get_text("metrics"));
+        let listed = query
+            .get_text("channels")
+            .or_else(|| query.get_text("metrics"));
         names = params::list(listed).map(ToOwned::to_owned).collect();
     }
     let Some(upgrade) = parts.extensions.get::<OnUpgrade>().cloned() else {
@@ -64,21 +71,40 @@ pub(crate) async fn open(shared: &Arc<Shared>, parts: &Parts, rest: &str, query:
 
     let opening = match principal {
         None => Opening::Lobby(Lobby::enter(&shared.runtime).ok_or_else(|| {
-            Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_clients", "too many connections have yet to authenticate")
-                .with_header(header::RETRY_AFTER, HeaderValue::from_static("5"))
+            Refusal::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "too_many_clients",
+                "too many connections have yet to authenticate",
+            )
+            .with_header(header::RETRY_AFTER, HeaderValue::from_static("5"))
         })?),
         Some(principal) => {
             if let Some(token) = query.get_text("token") {
-                (reading, start) = resumed(shared, &principal, token, &query, parts, reading, tenant, form)?;
+                (reading, start) = resumed(
+                    shared, &principal, token, &query, parts, reading, tenant, form,
+                )?;
             }
             let spec = reading.spec(&shared.runtime, &principal)?;
-            let subscription = reading.enter(&shared.runtime, spec, start).map_err(|refused| full(refused, shared))?;
-            Opening::Known { principal, subscription }
+            let subscription = reading
+                .enter(&shared.runtime, spec, start)
+                .map_err(|refused| full(refused, shared))?;
+            Opening::Known {
+                principal,
+                subscription,
+            }
         }
     };
     let (answer, session) = {
         let mut answer = handshake_answer(&accepted);
-        let session = Session::new(shared.clone(), upgrade, terms, reading, start, slim(parts), opening);
+        let session = Session::new(
+            shared.clone(),
+            upgrade,
+            terms,
+            reading,
+            start,
+            slim(parts),
+            opening,
+        );
         if let Some(Ok(token)) = session.reconnect_token().map(HeaderValue::try_from) {
             answer.headers_mut().insert("x-reconnect-token", token);
         }
@@ -117,11 +143,21 @@ fn resumed(
     tenant: Option<Arc<str>>,
     form: Form,
 ) -> Result<(Reading, Start), Refusal> {
-    let caller = Caller { principal: principal.clone(), gate: &shared.gate };
-    match caller.gate.reconnect_tokens().verify(&caller.principal, token) {
+    let caller = Caller {
+        principal: principal.clone(),
+        gate: &shared.gate,
+    };
+    match caller
+        .gate
+        .reconnect_tokens()
+        .verify(&caller.principal, token)
+    {
         Ok(resume) => {
             let wanted = Wanted::resumed(resume, query, parts)?;
-            Ok((Reading::new(wanted.names, &wanted.query, tenant, form), wanted.start))
+            Ok((
+                Reading::new(wanted.names, &wanted.query, tenant, form),
+                wanted.start,
+            ))
         }
         Err(_) => Ok((reading, Start::Unknown)),
     }
@@ -152,9 +188,22 @@ fn slim(parts: &Parts) -> Parts {
         let name = name.as_str();
         name.starts_with("sec-websocket-")
             || name.starts_with("accept")
-            || ["connection", "upgrade", "cookie", "authorization", "cache-control", "pragma", "user-agent"].contains(&name)
+            || [
+                "connection",
+                "upgrade",
+                "cookie",
+                "authorization",
+                "cache-control",
+                "pragma",
+                "user-agent",
+            ]
+            .contains(&name)
     };
-    let kept: Vec<_> = parts.headers.iter().filter(|(name, _)| !about_this(name)).collect();
+    let kept: Vec<_> = parts
+        .headers
+        .iter()
+        .filter(|(name, _)| !about_this(name))
+        .collect();
     let mut headers = HeaderMap::with_capacity(kept.len());
     for (name, value) in kept {
         headers.append(name.clone(), value.clone());
@@ -165,10 +214,16 @@ fn slim(parts: &Parts) -> Parts {
 
 fn full(refused: Refused, shared: &Shared) -> Refusal {
     let (code, sentence) = match refused {
-        Refused::Full => ("too_many_clients", "as many clients as max_clients allows are connected"),
+        Refused::Full => (
+            "too_many_clients",
+            "as many clients as max_clients allows are connected",
+        ),
         Refused::Closed => ("shutting_down", "the server is shutting down"),
     };
-    let seconds = sse::RETRY.pick(shared.runtime.clock.now_us()).as_secs().max(1);
+    let seconds = sse::RETRY
+        .pick(shared.runtime.clock.now_us())
+        .as_secs()
+        .max(1);
     Refusal::new(StatusCode::SERVICE_UNAVAILABLE, code, sentence)
         .with_header(header::RETRY_AFTER, HeaderValue::from(seconds))
 }

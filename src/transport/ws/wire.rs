@@ -35,7 +35,12 @@ pub(super) struct Wire {
 
 impl Wire {
     pub(super) fn new(io: Upgraded) -> Self {
-        Self { io, out: VecDeque::new(), queued: 0, dirty: false }
+        Self {
+            io,
+            out: VecDeque::new(),
+            queued: 0,
+            dirty: false,
+        }
     }
 
     /// Bytes that wait for the socket.
@@ -70,7 +75,13 @@ impl Wire {
                 false => io.poll_write(cx, &pieces[0]),
             };
             match wrote {
-                Poll::Pending => return if moved { Poll::Ready(Ok(true)) } else { Poll::Pending },
+                Poll::Pending => {
+                    return if moved {
+                        Poll::Ready(Ok(true))
+                    } else {
+                        Poll::Pending
+                    };
+                }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Ok(wrote)) => {
@@ -82,7 +93,13 @@ impl Wire {
         }
         if self.dirty {
             match Pin::new(&mut self.io).poll_flush(cx) {
-                Poll::Pending => return if moved { Poll::Ready(Ok(true)) } else { Poll::Pending },
+                Poll::Pending => {
+                    return if moved {
+                        Poll::Ready(Ok(true))
+                    } else {
+                        Poll::Pending
+                    };
+                }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Ready(Ok(())) => self.dirty = false,
             }
