@@ -159,13 +159,13 @@ impl Subscription {
         }));
     }
 
-    pub(crate) fn connection_id(&self) -> u64 {
-        self.reader.id
+    /// As many events as there are, again.
+    pub(crate) fn lift_rate(&mut self) {
+        self.rate = None;
     }
 
-    /// What others may see and change of it.
-    pub(crate) fn reader(&self) -> &Arc<Reader> {
-        &self.reader
+    pub(crate) fn connection_id(&self) -> u64 {
+        self.reader.id
     }
 
     /// What it reads.

@@ -75,7 +75,22 @@ impl Refusal {
         self
     }
 
-    #[cfg(test)]
+    #[cfg(feature = "ws")]
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    #[cfg(feature = "ws")]
+    pub(crate) fn code(&self) -> &'static str {
+        self.code
+    }
+
+    #[cfg(feature = "ws")]
+    pub(crate) fn details(&self) -> Option<&serde_json::Value> {
+        self.details.as_ref()
+    }
+
+    #[cfg(any(test, feature = "ws"))]
     pub(crate) fn sentence(&self) -> &str {
         &self.sentence
     }

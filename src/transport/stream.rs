@@ -24,11 +24,12 @@ use crate::{
 /// What a stream is asked for.
 #[derive(Debug)]
 pub(crate) struct Wanted {
-    selection: Selection,
-    query: Query,
-    start: Start,
-    /// Of the token that it goes on with.
-    session: Option<Session>,
+    /// Public names, `all` included.
+    pub(super) names: Vec<String>,
+    pub(super) query: Query,
+    /// Channels and filters as a query, for the reconnect token.
+    subscription: String,
+    pub(super) start: Start,
 }
 
 impl Wanted {
@@ -64,8 +65,8 @@ pub(crate) fn session_of(subscription: &str) -> Option<Session> {
 }
 
 /// The query without credentials and positions.
-fn lasting(query: &str) -> String {
-    const FLEETING: [&str; 7] = ["since", "lastEventId", "token", "ticket", "channels", "metrics", "session"];
+pub(super) fn lasting(query: &str) -> String {
+    const FLEETING: [&str; 6] = ["since", "lastEventId", "token", "ticket", "channels", "metrics"];
     let lasts = |pair: &&str| !FLEETING.contains(&pair.split('=').next().unwrap_or_default());
     let pairs: Vec<_> = query
         .split('&')
@@ -83,12 +84,10 @@ pub(crate) fn open(
     wanted: Wanted,
 ) -> Result<Answer, Refusal> {
     let principal = &caller.principal;
-    let Wanted { selection, query, start, session } = wanted;
-    if selection.names.is_empty() {
-        return Err(Refusal::bad_request("channels", "takes a comma-separated list of channels"));
-    }
-    let spec = view_spec(runtime, principal, &selection.names, &query, SSE_FORM)?;
-    let max_rate = params::max_rate(&query)?;
+    let tenant = principal.tenant_arc().cloned();
+    let stats = params::stats(&wanted.query)?;
+    let spec = view_spec(runtime, principal, tenant, &wanted.names, stats, &wanted.query, SSE_FORM)?;
+    let max_rate = params::max_rate(&wanted.query)?;
     if parts.method == Method::HEAD {
         return Ok(sse::answer(OwnBody::full(bytes::Bytes::new())));
     }
@@ -135,29 +134,40 @@ pub(crate) fn open(
     Ok(answer)
 }
 
-/// Checks the names, the caller's right to them, and the parameters.
-pub(crate) fn view_spec(
+/// Checks the names, the caller's right to them, and the parameters. `tenant` is the one whose events exist for the
+/// reader: the principal's, where it has one.
+pub(super) fn view_spec(
     runtime: &Arc<Runtime>,
     principal: &Principal,
-    wanted: &[String],
+    tenant: Option<Arc<str>>,
+    names: &[String],
+    stats: params::StatsParams,
     query: &Query,
     form: Form,
 ) -> Result<ViewSpec, Refusal> {
-    let stats = params::stats(query)?;
     let filter = params::filter(query)?;
-    let tenant: Option<Arc<str>> = principal.tenant_id().map(Arc::from);
-    let special = tenant.is_some() || stats != params::StatsParams::default() || !principal.may_read("all");
-    let all = wanted.iter().any(|name| name == "all");
-    if all && !special {
-        return Ok(ViewSpec { channels: ChannelSet::All, filter, tenant, form });
+    if names.is_empty() {
+        return Err(Refusal::bad_request("channels", "takes a comma-separated list of channels"));
+    }
+    let all = names.iter().any(|name| name == "all");
+    if all && principal.may_read("all") {
+        let mut replaced = Vec::new();
+        for id in [runtime.built_in.stats, runtime.built_in.providers] {
+            let variant = variant_of(runtime, id, &stats, tenant.as_ref())?;
+            if variant != id {
+                replaced.push((id, variant));
+            }
+        }
+        let channels = match replaced.is_empty() {
+            true => ChannelSet::All,
+            false => ChannelSet::AllBut(replaced.into()),
+        };
+        return Ok(ViewSpec { channels, filter, tenant, form });
     }
     let mut ids = Vec::new();
-    let names = if all { runtime.hub.channel_names() } else { wanted.to_vec() };
-    for name in &names {
-        let id = runtime
-            .hub
-            .channel_id(name)
-            .ok_or_else(|| unknown_channel(&runtime.hub, name))?;
+    let listed = if all { runtime.hub.channel_names() } else { names.to_vec() };
+    for name in &listed {
+        let id = runtime.hub.channel_id(name).ok_or_else(|| unknown_channel(&runtime.hub, name))?;
         if !principal.may_read(name) {
             if all {
                 continue;
@@ -207,7 +217,7 @@ fn variant_of(
     })
 }
 
-pub(crate) fn unknown_channel(hub: &Hub, name: &str) -> Refusal {
+pub(super) fn unknown_channel(hub: &Hub, name: &str) -> Refusal {
     let mut known = hub.channel_names();
     known.push("all".to_owned());
     let name: String = name.chars().filter(|c| !c.is_control()).take(64).collect();
