@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::{
     error::{Error, Kind},
-    hub::{Dialect, Level, Source, Tags, check_event_type},
+    hub::{Dialect, Level, Priority, Source, Tags, check_event_type},
 };
 
 /// The longest data of an event, as JSON, in bytes: an SSE line must stay below 64 KiB, where Go's
@@ -32,6 +32,7 @@ pub struct Event {
     user: Option<Box<str>>,
     provider: Option<Box<str>>,
     error: bool,
+    priority: Priority,
 }
 
 impl Event {
@@ -53,7 +54,16 @@ impl Event {
             user: None,
             provider: None,
             error: false,
+            priority: Priority::Low,
         }
+    }
+
+    /// Raises it above its channel's [priority](crate::ChannelConfig::priority), for readers that have fallen
+    /// behind. Defaults to the channel's; a lower one changes nothing.
+    #[must_use]
+    pub fn priority(mut self, priority: Priority) -> Self {
+        self.priority = priority;
+        self
     }
 
     /// In a [state](crate::ChannelConfig::state) channel, the newest event of each key stands for all earlier
@@ -96,12 +106,20 @@ impl Event {
     pub(crate) fn into_source(self) -> Result<HostEvent, Error> {
         check_event_type(&self.kind)?;
         let data = self.data.map_err(|error| {
-            Error::new(Kind::Invalid, format!("data of event {:?} does not serialise", self.kind)).with_source(error)
+            Error::new(
+                Kind::Invalid,
+                format!("data of event {:?} does not serialise", self.kind),
+            )
+            .with_source(error)
         })?;
         if data.len() > MAX_EVENT_BYTES {
             return Err(Error::new(
                 Kind::Invalid,
-                format!("data of event {:?} has {} bytes, at most {MAX_EVENT_BYTES} are taken", self.kind, data.len()),
+                format!(
+                    "data of event {:?} has {} bytes, at most {MAX_EVENT_BYTES} are taken",
+                    self.kind,
+                    data.len()
+                ),
             ));
         }
         Ok(HostEvent {
@@ -112,6 +130,7 @@ impl Event {
             user: self.user,
             provider: self.provider,
             error: self.error,
+            priority: self.priority,
         })
     }
 }
@@ -126,9 +145,14 @@ pub(crate) struct HostEvent {
     user: Option<Box<str>>,
     provider: Option<Box<str>>,
     error: bool,
+    priority: Priority,
 }
 
 impl Source for HostEvent {
+    fn priority(&self) -> Priority {
+        self.priority
+    }
+
     fn name(&self, _index: usize, _dialect: Dialect) -> &str {
         &self.kind
     }
@@ -225,7 +249,10 @@ impl LogLine {
     #[must_use]
     pub fn field(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         if self.fields.len() < MAX_FIELDS {
-            self.fields.insert(cut(name.into(), MAX_FIELD_BYTES), cut(value.into(), MAX_FIELD_BYTES));
+            self.fields.insert(
+                cut(name.into(), MAX_FIELD_BYTES),
+                cut(value.into(), MAX_FIELD_BYTES),
+            );
         }
         self
     }
@@ -260,7 +287,11 @@ impl Source for LogLine {
     }
 
     fn weight(&self) -> usize {
-        let fields: usize = self.fields.iter().map(|(name, value)| name.len() + value.len() + 48).sum();
+        let fields: usize = self
+            .fields
+            .iter()
+            .map(|(name, value)| name.len() + value.len() + 48)
+            .sum();
         self.message.len() + self.component.len() + fields + size_of::<Self>()
     }
 }
@@ -268,7 +299,10 @@ impl Source for LogLine {
 /// Cuts at a character's boundary.
 fn cut(mut text: String, bytes: usize) -> String {
     if text.len() > bytes {
-        let end = (0..=bytes).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+        let end = (0..=bytes)
+            .rev()
+            .find(|end| text.is_char_boundary(*end))
+            .unwrap_or(0);
         text.truncate(end);
     }
     text
@@ -282,23 +316,43 @@ mod tests {
     fn what_is_wrong_with_an_event_is_said_by_name() {
         let wrong_kind = Event::new("c", "a\r\nb", &1).into_source().unwrap_err();
         assert!(wrong_kind.is_invalid() && wrong_kind.to_string().contains("event type"));
-        let large = Event::new("c", "Large", &"x".repeat(MAX_EVENT_BYTES)).into_source().unwrap_err();
+        let large = Event::new("c", "Large", &"x".repeat(MAX_EVENT_BYTES))
+            .into_source()
+            .unwrap_err();
         assert!(large.to_string().contains("59994"), "{large}");
-        let not_json = Event::new("c", "Map", &BTreeMap::from([(vec![1], 1)])).into_source().unwrap_err();
+        let not_json = Event::new("c", "Map", &BTreeMap::from([(vec![1], 1)]))
+            .into_source()
+            .unwrap_err();
         assert!(std::error::Error::source(&not_json).is_some());
-        assert!(Event::new("c", "Fits", &"x".repeat(MAX_EVENT_BYTES - 2)).into_source().is_ok());
+        assert!(
+            Event::new("c", "Fits", &"x".repeat(MAX_EVENT_BYTES - 2))
+                .into_source()
+                .is_ok()
+        );
     }
 
     #[test]
     fn a_log_line_has_the_fields_of_seed_001_and_stays_below_a_line() {
-        let mut line = LogLine::new(Level::Info, "router", "é".repeat(10_000)).provider("p").request("r");
+        let mut line = LogLine::new(Level::Info, "router", "é".repeat(10_000))
+            .provider("p")
+            .request("r");
         for n in 0..100 {
-            line = line.field(format!("{n:03}{}", "\u{1}".repeat(1000)), "\u{1}".repeat(1000));
+            line = line.field(
+                format!("{n:03}{}", "\u{1}".repeat(1000)),
+                "\u{1}".repeat(1000),
+            );
         }
         let mut json = Vec::new();
         line.write_json(0, Dialect::Stream, &mut json);
         let value: serde_json::Value = serde_json::from_slice(&json).unwrap();
-        for field in ["level", "message", "component", "provider_id", "request_id", "fields"] {
+        for field in [
+            "level",
+            "message",
+            "component",
+            "provider_id",
+            "request_id",
+            "fields",
+        ] {
             assert!(!value[field].is_null(), "{field}");
         }
         assert_eq!(value["fields"].as_object().unwrap().len(), MAX_FIELDS);

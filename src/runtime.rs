@@ -167,7 +167,7 @@ impl Runtime {
             max_clients: config.max_clients,
             flush_interval: config.flush_interval,
             heartbeat_interval: config.heartbeat_interval,
-            stall_timeout: config.stall_timeout,
+            stall_timeout: config.stall_timeout.min(config.client_timeout),
             encoders: encoders(),
         };
         let (hub, inbox) = Hub::new(settings, clock);
@@ -207,6 +207,7 @@ impl Runtime {
         let runtime = Arc::downgrade(self);
         let recorder = Recorder::new(self.collector.clone(), self.clock)
             .currency(&self.config.currency)
+            .enabled(self.config.enabled)
             .on_first_use(move || runtime.upgrade().is_none_or(|runtime| runtime.start()));
         match &self.config.route_label {
             Some(hook) => recorder.route_hook(hook.clone()),
@@ -231,7 +232,10 @@ impl Runtime {
             return true;
         };
         self.started.store(true, Ordering::Relaxed);
-        self.tasks.spawn_on(self.hub.clone().run(inbox, self.hub_shutdown.clone()), &tokio);
+        self.tasks.spawn_on(
+            self.hub.clone().run(inbox, self.hub_shutdown.clone()),
+            &tokio,
+        );
         self.tasks.spawn_on(self.clone().aggregate(), &tokio);
         self.tasks.close();
         true
@@ -274,6 +278,21 @@ impl Runtime {
         self.hub.is_closed() || self.shutdown.is_cancelled()
     }
 
+    /// An event of the host and the channel that it goes to; see [`RealtimeHandle::publish`](crate::RealtimeHandle::publish).
+    pub(crate) fn checked(&self, event: Event) -> Result<(ChannelId, Arc<dyn Source>), Error> {
+        let Some(channel) = self.hub.channel_id(&event.channel) else {
+            return Err(Error::new(Kind::UnknownChannel, format!("channel {:.64?} is not registered", event.channel)));
+        };
+        let built_in = self.built_in;
+        if [built_in.stats, built_in.logs, built_in.providers, built_in.requests, built_in.system].contains(&channel) {
+            return Err(Error::new(
+                Kind::Invalid,
+                format!("channel {:?} is filled by the crate; register one of your own", event.channel),
+            ));
+        }
+        Ok((channel, Arc::new(event.into_source()?)))
+    }
+
     /// The channel of a variant; made on demand, given up when nobody has read it for a minute.
     pub(crate) fn variant(&self, variant: Variant) -> Result<ChannelId, Error> {
         let now = Instant::now();
@@ -285,7 +304,9 @@ impl Runtime {
         if variants.len() >= MAX_VARIANTS {
             return Err(Error::new(
                 Kind::Full,
-                format!("more than {MAX_VARIANTS} different windows, intervals and tenants are watched"),
+                format!(
+                    "more than {MAX_VARIANTS} different windows, intervals and tenants are watched"
+                ),
             ));
         }
         let public = match &variant {
@@ -294,8 +315,14 @@ impl Runtime {
         };
         // Two spaces: no name that a host or a client can give.
         let name = format!("{public}  {variant:?}");
-        let channel = self.hub.channel(&name, ChannelConfig::state().hidden_as(public))?;
-        let active = Active { channel, next: now + variant.interval(&self.config), used: now };
+        let channel = self
+            .hub
+            .channel(&name, ChannelConfig::state().hidden_as(public))?;
+        let active = Active {
+            channel,
+            next: now + variant.interval(&self.config),
+            used: now,
+        };
         self.publish(channel, variant.source(&self.aggregator));
         variants.insert(variant, active);
         Ok(channel)
@@ -305,7 +332,10 @@ impl Runtime {
         let now = Instant::now();
         let mut due = Vec::new();
         lock(&self.variants).retain(|variant, active| {
-            let read = self.hub.channel_info(active.channel).is_some_and(|channel| channel.has_readers());
+            let read = self
+                .hub
+                .channel_info(active.channel)
+                .is_some_and(|channel| channel.has_readers());
             if read {
                 active.used = now;
             } else if now - active.used > VARIANT_LINGER {
@@ -415,14 +445,18 @@ impl Variant {
 
     fn source(&self, aggregator: &Aggregator) -> Arc<dyn Source> {
         match self {
-            Self::Stats { window, tenant, .. } => stats_event(aggregator, *window, tenant.as_deref()),
+            Self::Stats { window, tenant, .. } => {
+                stats_event(aggregator, *window, tenant.as_deref())
+            }
             Self::Providers { tenant } => providers_event(aggregator, Some(tenant)),
         }
     }
 }
 
 fn stats_event(aggregator: &Aggregator, window: Window, tenant: Option<&str>) -> Arc<dyn Source> {
-    Arc::new(StatsEvent::new(Arc::new(aggregator.snapshot(window, tenant))))
+    Arc::new(StatsEvent::new(Arc::new(
+        aggregator.snapshot(window, tenant),
+    )))
 }
 
 fn providers_event(aggregator: &Aggregator, tenant: Option<&str>) -> Arc<dyn Source> {
@@ -443,6 +477,8 @@ fn encoders() -> [Encoder; FORMS] {
 
 impl fmt::Debug for Runtime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Runtime").field("hub", &self.hub).finish_non_exhaustive()
+        f.debug_struct("Runtime")
+            .field("hub", &self.hub)
+            .finish_non_exhaustive()
     }
 }

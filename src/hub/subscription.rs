@@ -152,7 +152,11 @@ impl Subscription {
     pub(crate) fn limit_rate(&mut self, events: NonZeroU32) {
         let a_second = f64::from(events.get());
         let filled_us = self.hub.now_us();
-        self.rate = Some(Box::new(RateLimit { a_second, tokens: a_second, filled_us }));
+        self.rate = Some(Box::new(RateLimit {
+            a_second,
+            tokens: a_second,
+            filled_us,
+        }));
     }
 
     /// As many events as there are, again.
@@ -201,6 +205,9 @@ impl Subscription {
         }
         self.reader.polled(self.hub.coarse_now_us());
         loop {
+            if let Some(spec) = self.reader.take_wish() {
+                self.retarget(spec);
+            }
             if let Some(read) = self.try_read() {
                 return Poll::Ready(Some(read));
             }
@@ -263,6 +270,7 @@ impl Subscription {
                 self.reader
                     .missed
                     .fetch_add(gap.missed.unwrap_or(0), Ordering::Relaxed);
+                self.reader.gaps.fetch_add(1, Ordering::Relaxed);
                 self.hub.count_gap();
                 Read::Gap(gap)
             }

@@ -1,20 +1,22 @@
 //! Router: answers our own paths. Access is checked here, before any surface; a new one cannot forget it.
 
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::{future::Future, net::IpAddr, pin::Pin, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, header, request::Parts};
 
+#[cfg(feature = "dashboard")]
+use super::dashboard::{Dashboard, Mount as PageMount};
 use super::{
     answer::{self, Answer, Refusal},
+    body,
+    connections::Connections,
     params,
     query::Query,
     rest,
     route::{Mounts, Route},
     stream::{self, Wanted},
 };
-#[cfg(feature = "dashboard")]
-use super::dashboard::{Dashboard, Mount as PageMount};
 use crate::{
     access::{Gate, GateSettings, Principal},
     error::Error,
@@ -34,6 +36,7 @@ pub(crate) struct Shared {
     pub(crate) runtime: Arc<Runtime>,
     pub(crate) mounts: Mounts,
     pub(crate) gate: Gate,
+    pub(crate) connections: Arc<Connections>,
     #[cfg(feature = "dashboard")]
     page: Dashboard,
 }
@@ -43,6 +46,9 @@ pub(crate) struct Shared {
 pub(crate) struct Caller<'a> {
     pub(crate) principal: Principal,
     pub(crate) gate: &'a Gate,
+    pub(crate) connections: &'a Arc<Connections>,
+    /// The address that limits count by; `None` where nobody said it.
+    pub(crate) address: Option<IpAddr>,
 }
 
 impl Router {
@@ -63,6 +69,7 @@ impl Router {
             token_key: config.token_key.as_ref(),
         };
         let gate = Gate::new(&settings, runtime.clock)?;
+        let connections = Connections::new(&runtime);
         #[cfg(feature = "dashboard")]
         let page = Dashboard::new(&PageMount {
             page: config.dashboard_path.clone(),
@@ -77,8 +84,12 @@ impl Router {
             runtime,
             mounts,
             gate,
+            connections,
         };
-        Ok(Self { keeper, shared: Arc::new(shared) })
+        Ok(Self {
+            keeper,
+            shared: Arc::new(shared),
+        })
     }
 
     pub(crate) fn keeper(&self) -> &Arc<Keeper> {
@@ -92,7 +103,11 @@ impl Own for Router {
         self.shared.mounts.claims(path)
     }
 
-    fn call(&self, parts: Parts, body: OwnRequestBody) -> Pin<Box<dyn Future<Output = Answer> + Send>> {
+    fn call(
+        &self,
+        parts: Parts,
+        body: OwnRequestBody,
+    ) -> Pin<Box<dyn Future<Output = Answer> + Send>> {
         self.shared.runtime.start();
         let shared = self.shared.clone();
         Box::pin(shared.answer(parts, body))
@@ -124,14 +139,20 @@ impl Shared {
         };
         // A probe has no credentials, and learns nothing but whether to send traffic.
         match route {
-            Route::Live => return read_only(parts, || Ok(answer::data(serde_json::json!({"status": "live"})))),
+            Route::Live => {
+                return read_only(parts, || {
+                    Ok(answer::data(serde_json::json!({"status": "live"})))
+                });
+            }
             Route::Ready => return read_only(parts, || rest::ready(&self.runtime)),
             _ => {}
         }
         // The page holds no data, and tells those who may not look what they need.
         #[cfg(feature = "dashboard")]
         if let Route::Page(rest) = route {
-            let answer = self.page.respond(&parts.method, rest, parts.uri.query(), &parts.headers);
+            let answer = self
+                .page
+                .respond(&parts.method, rest, parts.uri.query(), &parts.headers);
             return Ok(answer.map(OwnBody::full));
         }
         let query = Query::parse(parts.uri.query())?;
@@ -140,16 +161,55 @@ impl Shared {
             return super::ws::open(self, parts, rest, query).await;
         }
         let principal = self.gate.admit(parts).await?;
-        let caller = Caller { principal, gate: &self.gate };
+        let address = self.gate.client_ip(parts);
+        let caller = Caller { principal, gate: &self.gate, connections: &self.connections, address };
         match route {
-            Route::Stream | Route::StreamChannel(_) | Route::StreamReconnect => self.stream(&caller, parts, route, query),
+            Route::Stream | Route::StreamChannel(_) | Route::StreamReconnect => {
+                self.stream(&caller, parts, route, query)
+            }
             Route::Ticket => {
                 if parts.method != Method::POST {
                     return Err(Refusal::method_not_allowed("POST"));
                 }
                 rest::ticket(&caller)
             }
+            Route::Connections => read_only(parts, || rest::connections(&self.runtime, &caller, &query)),
+            Route::Connection(_) | Route::Subscribe(_) | Route::Unsubscribe(_) | Route::Broadcast | Route::TestConnection => {
+                self.write(&caller, parts, route, body).await
+            }
             _ => read_only(parts, || rest::answer(&self.runtime, &self.mounts, &caller, route, &query)),
+        }
+    }
+
+    /// What changes something, or costs something. Who may not is told before a body is read.
+    async fn write(
+        &self,
+        caller: &Caller<'_>,
+        parts: &Parts,
+        route: Route<'_>,
+        body: OwnRequestBody,
+    ) -> Result<Answer, Refusal> {
+        let (method, name) = match route {
+            Route::Connection(_) => (Method::DELETE, "DELETE"),
+            _ => (Method::POST, "POST"),
+        };
+        if parts.method != method {
+            return Err(Refusal::method_not_allowed(name));
+        }
+        if matches!(route, Route::Broadcast | Route::Connection(_)) {
+            caller.principal.require_admin()?;
+        }
+        rest::limit_rate(caller)?;
+        let runtime = &self.runtime;
+        if let Route::Connection(id) = route {
+            return rest::kick(runtime, caller, id);
+        }
+        let fields = body::fields(body).await?;
+        match route {
+            Route::Subscribe(id) => rest::change(runtime, caller, parts, id, rest::Change::Subscribe, &fields),
+            Route::Unsubscribe(id) => rest::change(runtime, caller, parts, id, rest::Change::Unsubscribe, &fields),
+            Route::Broadcast => rest::broadcast(runtime, caller, fields).await,
+            _ => rest::test_connection(runtime, &self.mounts, &fields).await,
         }
     }
 
@@ -162,15 +222,25 @@ impl Shared {
         let names = match route {
             Route::StreamChannel(name) => vec![name.to_owned()],
             _ => {
-                let listed = query.get_text("channels").or_else(|| query.get_text("metrics"));
+                let listed = query
+                    .get_text("channels")
+                    .or_else(|| query.get_text("metrics"));
                 params::list(listed).map(ToOwned::to_owned).collect()
             }
         };
         let Some(token) = token else {
             if route == Route::StreamReconnect {
-                return Err(Refusal::bad_request("token", "takes the reconnect token of an earlier stream"));
+                return Err(Refusal::bad_request(
+                    "token",
+                    "takes the reconnect token of an earlier stream",
+                ));
             }
-            return stream::open(&self.runtime, caller, parts, Wanted::new(names, query, query_text, parts));
+            return stream::open(
+                &self.runtime,
+                caller,
+                parts,
+                Wanted::new(names, query, query_text, parts),
+            );
         };
         // Never a loop of failures: with a token that is no good any more, a fresh session, which says that the old one
         // is lost.
@@ -187,7 +257,10 @@ impl Shared {
 }
 
 /// For paths that take GET and HEAD.
-fn read_only(parts: &Parts, answer: impl FnOnce() -> Result<Answer, Refusal>) -> Result<Answer, Refusal> {
+fn read_only(
+    parts: &Parts,
+    answer: impl FnOnce() -> Result<Answer, Refusal>,
+) -> Result<Answer, Refusal> {
     if parts.method != Method::GET && parts.method != Method::HEAD {
         return Err(Refusal::method_not_allowed("GET, HEAD"));
     }
@@ -200,7 +273,9 @@ fn without_body(mut answer: Answer) -> Answer {
         && answer.status() != StatusCode::NO_CONTENT
         && !answer.headers().contains_key(header::CONTENT_LENGTH)
     {
-        answer.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(len));
+        answer
+            .headers_mut()
+            .insert(header::CONTENT_LENGTH, HeaderValue::from(len));
     }
     *answer.body_mut() = OwnBody::full(Bytes::new());
     answer

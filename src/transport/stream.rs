@@ -1,16 +1,17 @@
 //! `/stream`: from a request to a stream of events.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use http::{HeaderValue, Method, header, request::Parts};
 
 use super::{
     answer::{Answer, Refusal},
+    connections::{Newcomer, Selection, Session},
     forms::SSE_FORM,
     params,
     query::Query,
     router::Caller,
-    sse::{self, Established, Retry, SseBody},
+    sse::{self, Established, SseBody},
 };
 use crate::{
     access::{Principal, Resume},
@@ -34,8 +35,8 @@ pub(crate) struct Wanted {
 impl Wanted {
     pub(crate) fn new(names: Vec<String>, query: Query, query_text: &str, parts: &Parts) -> Self {
         let start = params::start(&parts.headers, &query);
-        let subscription = format!("channels={}&{}", names.join(","), lasting(query_text));
-        Self { names, query, subscription, start }
+        let selection = Selection { names, query: lasting(query_text) };
+        Self { selection, query, start, session: None }
     }
 
     /// What a reconnect token says; the position in the header or the query, which is newer, wins.
@@ -46,7 +47,9 @@ impl Wanted {
         };
         let query = Query::parse(Some(&resume.subscription))?;
         let names = params::list(query.get_text("channels")).map(ToOwned::to_owned).collect();
-        Ok(Self { names, query, subscription: resume.subscription, start })
+        let session = session_of(&resume.subscription);
+        let selection = Selection { names, query: lasting(&resume.subscription) };
+        Ok(Self { selection, query, start, session })
     }
 
     /// The token is not good any more: a fresh session that says so.
@@ -56,16 +59,30 @@ impl Wanted {
     }
 }
 
+/// The session in what a token says. Nobody but us has written it there: [`lasting`] leaves out a client's own.
+pub(crate) fn session_of(subscription: &str) -> Option<Session> {
+    subscription.split('&').find_map(|pair| pair.strip_prefix("session=")).and_then(Session::parse)
+}
+
 /// The query without credentials and positions.
 pub(super) fn lasting(query: &str) -> String {
     const FLEETING: [&str; 6] = ["since", "lastEventId", "token", "ticket", "channels", "metrics"];
     let lasts = |pair: &&str| !FLEETING.contains(&pair.split('=').next().unwrap_or_default());
-    let pairs: Vec<_> = query.split('&').filter(|pair| !pair.is_empty()).filter(lasts).collect();
+    let pairs: Vec<_> = query
+        .split('&')
+        .filter(|pair| !pair.is_empty())
+        .filter(lasts)
+        .collect();
     pairs.join("&")
 }
 
 /// Answers with a stream; nothing in it waits.
-pub(crate) fn open(runtime: &Arc<Runtime>, caller: &Caller<'_>, parts: &Parts, wanted: Wanted) -> Result<Answer, Refusal> {
+pub(crate) fn open(
+    runtime: &Arc<Runtime>,
+    caller: &Caller<'_>,
+    parts: &Parts,
+    wanted: Wanted,
+) -> Result<Answer, Refusal> {
     let principal = &caller.principal;
     let tenant = principal.tenant_arc().cloned();
     let stats = params::stats(&wanted.query)?;
@@ -75,21 +92,34 @@ pub(crate) fn open(runtime: &Arc<Runtime>, caller: &Caller<'_>, parts: &Parts, w
         return Ok(sse::answer(OwnBody::full(bytes::Bytes::new())));
     }
     let retry = sse::RETRY;
-    let mut subscription = match runtime.hub.subscribe(spec, wanted.start) {
+    let wait = retry.pick(runtime.clock.now_us());
+    let connections = caller.connections;
+    // First of all, so that the new stream may have the old one's place.
+    if let Some(session) = session {
+        connections.take_over(&runtime.hub, session, principal);
+    }
+    let seat = match connections.admission.admit(principal, caller.address) {
+        Ok(seat) => seat,
+        Err(refusal) => return refuse(refusal.into(), parts, wait),
+    };
+    let mut subscription = match runtime.hub.subscribe(spec, start) {
         Ok(subscription) => subscription,
-        Err(refused) => return refuse(refused, parts, retry, runtime.clock.now_us()),
+        Err(refused) => return refuse(full_or_closed(refused), parts, wait),
     };
     if let Some(rate) = max_rate {
         subscription.limit_rate(rate);
     }
-    let connection_id = format!("{}-{}", runtime.config.instance, subscription.connection_id());
+    let session = session.unwrap_or_else(|| Session::random(runtime.clock));
     let position = subscription.position().to_string();
     let tokens = caller.gate.reconnect_tokens();
-    let token = tokens.issue(principal, &wanted.subscription, &position);
+    let token = tokens.issue(principal, &selection.to_query(session), &position);
+    let names = selection.names.clone();
+    let newcomer = Newcomer { transport: "sse", principal, address: caller.address, session, selection };
+    let connection = connections.enter(seat, &subscription, newcomer);
     let first = Established {
-        connection_id: &connection_id,
+        connection_id: &connection.name,
         reconnect_token: token.as_deref(),
-        channels: &wanted.names,
+        channels: &names,
         heartbeat_ms: runtime.config.heartbeat_interval.as_millis() as u64,
         instance: &runtime.config.instance,
         resume: subscription.resume(),
@@ -165,15 +195,25 @@ fn variant_of(
         if usual && tenant.is_none() {
             return Ok(id);
         }
-        Variant::Stats { window, interval, tenant: tenant.cloned() }
+        Variant::Stats {
+            window,
+            interval,
+            tenant: tenant.cloned(),
+        }
     } else if let Some(tenant) = tenant.filter(|_| id == runtime.built_in.providers) {
-        Variant::Providers { tenant: tenant.clone() }
+        Variant::Providers {
+            tenant: tenant.clone(),
+        }
     } else {
         return Ok(id);
     };
     runtime.variant(variant).map_err(|error| {
-        Refusal::new(http::StatusCode::SERVICE_UNAVAILABLE, "too_many_variants", error.to_string())
-            .with_header(header::RETRY_AFTER, HeaderValue::from_static("60"))
+        Refusal::new(
+            http::StatusCode::SERVICE_UNAVAILABLE,
+            "too_many_variants",
+            error.to_string(),
+        )
+        .with_header(header::RETRY_AFTER, HeaderValue::from_static("60"))
     })
 }
 
@@ -184,26 +224,33 @@ pub(super) fn unknown_channel(hub: &Hub, name: &str) -> Refusal {
     Refusal::new(
         http::StatusCode::NOT_FOUND,
         "unknown_channel",
-        format!("channel '{name}' is not known; known are {}", known.join(", ")),
+        format!(
+            "channel '{name}' is not known; known are {}",
+            known.join(", ")
+        ),
     )
     .with_details(serde_json::json!({"channels": known}))
 }
 
 /// A browser's EventSource closes for good at any status but 200, so one that may succeed later gets a stream that
 /// says when to come back.
-fn refuse(refused: Refused, parts: &Parts, retry: Retry, seed: u64) -> Result<Answer, Refusal> {
-    let wait = retry.pick(seed);
+fn refuse(refusal: Refusal, parts: &Parts, wait: Duration) -> Result<Answer, Refusal> {
     let accepts = parts.headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
     let event_source = accepts.is_some_and(|accept| accept.contains("text/event-stream"))
         && parts.headers.contains_key("sec-fetch-mode");
     if event_source {
         return Ok(sse::busy(wait));
     }
+    Err(refusal.with_retry_after(wait))
+}
+
+fn full_or_closed(refused: Refused) -> Refusal {
     let (code, sentence) = match refused {
-        Refused::Full => ("too_many_clients", "as many clients as max_clients allows are connected"),
+        Refused::Full => (
+            "too_many_clients",
+            "as many clients as max_clients allows are connected",
+        ),
         Refused::Closed => ("shutting_down", "the server is shutting down"),
     };
-    let seconds = wait.as_secs().max(1);
-    Err(Refusal::new(http::StatusCode::SERVICE_UNAVAILABLE, code, sentence)
-        .with_header(header::RETRY_AFTER, HeaderValue::from(seconds)))
+    Refusal::new(http::StatusCode::SERVICE_UNAVAILABLE, code, sentence)
 }

@@ -51,6 +51,10 @@ pub(super) fn info(ask: &Ask<'_>) -> Result<Answer, Refusal> {
         },
         "limits": {
             "max_clients": config.max_clients,
+            "max_clients_per_user": config.max_clients_per_user,
+            "max_clients_per_ip": config.max_clients_per_ip,
+            "max_age_seconds": config.max_age.map(|age| age.as_secs()),
+            "inbound_per_minute": config.inbound_per_minute,
             "replay_capacity": config.replay_capacity,
             "heartbeat_ms": config.heartbeat_interval.as_millis() as u64,
             "stall_timeout_ms": config.stall_timeout.as_millis() as u64,
@@ -95,7 +99,10 @@ pub(super) fn hub_stats(ask: &Ask<'_>) -> Result<Answer, Refusal> {
 }
 
 fn subscriptions(channels: &[ChannelStats]) -> BTreeMap<&str, usize> {
-    channels.iter().map(|channel| (channel.name.as_str(), channel.subscribers)).collect()
+    channels
+        .iter()
+        .map(|channel| (channel.name.as_str(), channel.subscribers))
+        .collect()
 }
 
 #[derive(Serialize)]
@@ -130,7 +137,9 @@ impl<'a> From<&'a HubStats> for Hub<'a> {
 /// Is it up, is it fast, what does it cost: totals, rates, and the health of each part.
 pub(super) fn overview(ask: &Ask<'_>) -> Result<Answer, Refusal> {
     let runtime = ask.runtime;
-    let snapshot = runtime.aggregator.snapshot(Window::FiveMinutes, ask.tenant());
+    let snapshot = runtime
+        .aggregator
+        .snapshot(Window::FiveMinutes, ask.tenant());
     let providers = runtime.aggregator.providers(ask.tenant());
     let hub = runtime.hub.stats();
     let totals = runtime.collector.totals();

@@ -1,11 +1,14 @@
 //! REST: snapshots and lists, under one prefix, in one envelope.
 
+mod admin;
 mod live;
 mod numbers;
 
 use std::sync::Arc;
 
 use http::StatusCode;
+
+pub(crate) use admin::{Change, broadcast, change, connections, kick, limit_rate, test_connection};
 
 use super::{
     answer::{self, Answer, Refusal},
@@ -54,7 +57,13 @@ pub(crate) fn answer(
 ) -> Result<Answer, Refusal> {
     let position = runtime.hub.position();
     runtime.aggregator.refresh();
-    let ask = Ask { runtime, mounts, caller, query, position };
+    let ask = Ask {
+        runtime,
+        mounts,
+        caller,
+        query,
+        position,
+    };
     match route {
         Route::Info => live::info(&ask),
         Route::HubStats => live::hub_stats(&ask),
@@ -75,7 +84,11 @@ pub(crate) fn answer(
 /// 503 as soon as the drain has begun, so that balancers send traffic elsewhere.
 pub(crate) fn ready(runtime: &Runtime) -> Result<Answer, Refusal> {
     if runtime.is_shutting_down() {
-        return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "shutting_down", "the server is shutting down"));
+        return Err(Refusal::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "shutting_down",
+            "the server is shutting down",
+        ));
     }
     Ok(answer::data(serde_json::json!({"status": "ready"})))
 }
@@ -83,7 +96,9 @@ pub(crate) fn ready(runtime: &Runtime) -> Result<Answer, Refusal> {
 /// A ticket for those who can send no header: EventSource, and WebSocket in browsers.
 pub(crate) fn ticket(caller: &Caller<'_>) -> Result<Answer, Refusal> {
     let (ticket, lifetime) = caller.gate.issue_ticket(&caller.principal, None)?;
-    Ok(answer::data(serde_json::json!({"ticket": ticket, "expires_in": lifetime.as_secs()})))
+    Ok(answer::data(
+        serde_json::json!({"ticket": ticket, "expires_in": lifetime.as_secs()}),
+    ))
 }
 
 /// An object with the position beside its members.
@@ -94,5 +109,8 @@ fn placed(ask: &Ask<'_>, data: impl serde::Serialize) -> Answer {
         data: T,
         position: Position,
     }
-    answer::data(Placed { data, position: ask.position })
+    answer::data(Placed {
+        data,
+        position: ask.position,
+    })
 }
