@@ -1,12 +1,6 @@
 //! Runtime: builds the parts, and runs the background tasks until shutdown. The one place that spawns.
 
-use std::{
-    collections::HashMap,
-    fmt,
-    future::Future,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, fmt, future::Future, sync::Arc, time::Duration};
 
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -281,13 +275,27 @@ impl Runtime {
     /// An event of the host and the channel that it goes to; see [`RealtimeHandle::publish`](crate::RealtimeHandle::publish).
     pub(crate) fn checked(&self, event: Event) -> Result<(ChannelId, Arc<dyn Source>), Error> {
         let Some(channel) = self.hub.channel_id(&event.channel) else {
-            return Err(Error::new(Kind::UnknownChannel, format!("channel {:.64?} is not registered", event.channel)));
+            return Err(Error::new(
+                Kind::UnknownChannel,
+                format!("channel {:.64?} is not registered", event.channel),
+            ));
         };
         let built_in = self.built_in;
-        if [built_in.stats, built_in.logs, built_in.providers, built_in.requests, built_in.system].contains(&channel) {
+        if [
+            built_in.stats,
+            built_in.logs,
+            built_in.providers,
+            built_in.requests,
+            built_in.system,
+        ]
+        .contains(&channel)
+        {
             return Err(Error::new(
                 Kind::Invalid,
-                format!("channel {:?} is filled by the crate; register one of your own", event.channel),
+                format!(
+                    "channel {:?} is filled by the crate; register one of your own",
+                    event.channel
+                ),
             ));
         }
         Ok((channel, Arc::new(event.into_source()?)))

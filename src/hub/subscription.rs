@@ -135,7 +135,10 @@ pub(super) enum Queued {
     },
     Packed(Packed),
     /// State that is older than the cursor: it moves nothing.
-    Preface { of: ChannelId, bytes: Bytes },
+    Preface {
+        of: ChannelId,
+        bytes: Bytes,
+    },
 }
 
 impl Subscription {

@@ -33,7 +33,13 @@ pub(crate) fn encoders() -> [Encoder; FORMS] {
 #[cfg(feature = "ws")]
 pub(crate) fn encoders() -> [Encoder; FORMS] {
     use super::ws::envelope::{encode_deflated, encode_packed, encode_text};
-    [sse::encode, encode_record, encode_text, encode_deflated, encode_packed]
+    [
+        sse::encode,
+        encode_record,
+        encode_text,
+        encode_deflated,
+        encode_packed,
+    ]
 }
 
 /// `id TAB channel TAB type TAB data LF`: names contain no tab, and JSON no line feed.

@@ -132,7 +132,11 @@ impl Shared {
         answer
     }
 
-    async fn route(self: &Arc<Self>, parts: &Parts, _body: OwnRequestBody) -> Result<Answer, Refusal> {
+    async fn route(
+        self: &Arc<Self>,
+        parts: &Parts,
+        _body: OwnRequestBody,
+    ) -> Result<Answer, Refusal> {
         let path = parts.uri.path();
         let Some(route) = self.mounts.route(path) else {
             return Err(Refusal::not_found("there is nothing at this path"));
@@ -162,7 +166,12 @@ impl Shared {
         }
         let principal = self.gate.admit(parts).await?;
         let address = self.gate.client_ip(parts);
-        let caller = Caller { principal, gate: &self.gate, connections: &self.connections, address };
+        let caller = Caller {
+            principal,
+            gate: &self.gate,
+            connections: &self.connections,
+            address,
+        };
         match route {
             Route::Stream | Route::StreamChannel(_) | Route::StreamReconnect => {
                 self.stream(&caller, parts, route, query)
@@ -173,11 +182,17 @@ impl Shared {
                 }
                 rest::ticket(&caller)
             }
-            Route::Connections => read_only(parts, || rest::connections(&self.runtime, &caller, &query)),
-            Route::Connection(_) | Route::Subscribe(_) | Route::Unsubscribe(_) | Route::Broadcast | Route::TestConnection => {
-                self.write(&caller, parts, route, body).await
+            Route::Connections => {
+                read_only(parts, || rest::connections(&self.runtime, &caller, &query))
             }
-            _ => read_only(parts, || rest::answer(&self.runtime, &self.mounts, &caller, route, &query)),
+            Route::Connection(_)
+            | Route::Subscribe(_)
+            | Route::Unsubscribe(_)
+            | Route::Broadcast
+            | Route::TestConnection => self.write(&caller, parts, route, body).await,
+            _ => read_only(parts, || {
+                rest::answer(&self.runtime, &self.mounts, &caller, route, &query)
+            }),
         }
     }
 
@@ -206,14 +221,29 @@ impl Shared {
         }
         let fields = body::fields(body).await?;
         match route {
-            Route::Subscribe(id) => rest::change(runtime, caller, parts, id, rest::Change::Subscribe, &fields),
-            Route::Unsubscribe(id) => rest::change(runtime, caller, parts, id, rest::Change::Unsubscribe, &fields),
+            Route::Subscribe(id) => {
+                rest::change(runtime, caller, parts, id, rest::Change::Subscribe, &fields)
+            }
+            Route::Unsubscribe(id) => rest::change(
+                runtime,
+                caller,
+                parts,
+                id,
+                rest::Change::Unsubscribe,
+                &fields,
+            ),
             Route::Broadcast => rest::broadcast(runtime, caller, fields).await,
             _ => rest::test_connection(runtime, &self.mounts, &fields).await,
         }
     }
 
-    fn stream(&self, caller: &Caller<'_>, parts: &Parts, route: Route<'_>, query: Query) -> Result<Answer, Refusal> {
+    fn stream(
+        &self,
+        caller: &Caller<'_>,
+        parts: &Parts,
+        route: Route<'_>,
+        query: Query,
+    ) -> Result<Answer, Refusal> {
         if parts.method != Method::GET && parts.method != Method::HEAD {
             return Err(Refusal::method_not_allowed("GET, HEAD"));
         }
@@ -244,11 +274,18 @@ impl Shared {
         };
         // Never a loop of failures: with a token that is no good any more, a fresh session, which says that the old one
         // is lost.
-        let resumed = self.gate.reconnect_tokens().verify(&caller.principal, &token);
+        let resumed = self
+            .gate
+            .reconnect_tokens()
+            .verify(&caller.principal, &token);
         let wanted = match resumed {
             Ok(resume) => Wanted::resumed(resume, &query, parts)?,
             Err(_) => {
-                let names = if names.is_empty() { vec!["all".to_owned()] } else { names };
+                let names = if names.is_empty() {
+                    vec!["all".to_owned()]
+                } else {
+                    names
+                };
                 Wanted::new(names, query, query_text, parts).lost()
             }
         };

@@ -35,8 +35,16 @@ pub(crate) struct Wanted {
 impl Wanted {
     pub(crate) fn new(names: Vec<String>, query: Query, query_text: &str, parts: &Parts) -> Self {
         let start = params::start(&parts.headers, &query);
-        let selection = Selection { names, query: lasting(query_text) };
-        Self { selection, query, start, session: None }
+        let selection = Selection {
+            names,
+            query: lasting(query_text),
+        };
+        Self {
+            selection,
+            query,
+            start,
+            session: None,
+        }
     }
 
     /// What a reconnect token says; the position in the header or the query, which is newer, wins.
@@ -46,10 +54,20 @@ impl Wanted {
             newer => newer,
         };
         let query = Query::parse(Some(&resume.subscription))?;
-        let names = params::list(query.get_text("channels")).map(ToOwned::to_owned).collect();
+        let names = params::list(query.get_text("channels"))
+            .map(ToOwned::to_owned)
+            .collect();
         let session = session_of(&resume.subscription);
-        let selection = Selection { names, query: lasting(&resume.subscription) };
-        Ok(Self { selection, query, start, session })
+        let selection = Selection {
+            names,
+            query: lasting(&resume.subscription),
+        };
+        Ok(Self {
+            selection,
+            query,
+            start,
+            session,
+        })
     }
 
     /// The token is not good any more: a fresh session that says so.
@@ -61,12 +79,22 @@ impl Wanted {
 
 /// The session in what a token says. Nobody but us has written it there: [`lasting`] leaves out a client's own.
 pub(crate) fn session_of(subscription: &str) -> Option<Session> {
-    subscription.split('&').find_map(|pair| pair.strip_prefix("session=")).and_then(Session::parse)
+    subscription
+        .split('&')
+        .find_map(|pair| pair.strip_prefix("session="))
+        .and_then(Session::parse)
 }
 
 /// The query without credentials and positions.
 pub(super) fn lasting(query: &str) -> String {
-    const FLEETING: [&str; 6] = ["since", "lastEventId", "token", "ticket", "channels", "metrics"];
+    const FLEETING: [&str; 6] = [
+        "since",
+        "lastEventId",
+        "token",
+        "ticket",
+        "channels",
+        "metrics",
+    ];
     let lasts = |pair: &&str| !FLEETING.contains(&pair.split('=').next().unwrap_or_default());
     let pairs: Vec<_> = query
         .split('&')
@@ -86,7 +114,15 @@ pub(crate) fn open(
     let principal = &caller.principal;
     let tenant = principal.tenant_arc().cloned();
     let stats = params::stats(&wanted.query)?;
-    let spec = view_spec(runtime, principal, tenant, &wanted.names, stats, &wanted.query, SSE_FORM)?;
+    let spec = view_spec(
+        runtime,
+        principal,
+        tenant,
+        &wanted.names,
+        stats,
+        &wanted.query,
+        SSE_FORM,
+    )?;
     let max_rate = params::max_rate(&wanted.query)?;
     if parts.method == Method::HEAD {
         return Ok(sse::answer(OwnBody::full(bytes::Bytes::new())));
@@ -114,7 +150,13 @@ pub(crate) fn open(
     let tokens = caller.gate.reconnect_tokens();
     let token = tokens.issue(principal, &selection.to_query(session), &position);
     let names = selection.names.clone();
-    let newcomer = Newcomer { transport: "sse", principal, address: caller.address, session, selection };
+    let newcomer = Newcomer {
+        transport: "sse",
+        principal,
+        address: caller.address,
+        session,
+        selection,
+    };
     let connection = connections.enter(seat, &subscription, newcomer);
     let first = Established {
         connection_id: &connection.name,
@@ -147,7 +189,10 @@ pub(super) fn view_spec(
 ) -> Result<ViewSpec, Refusal> {
     let filter = params::filter(query)?;
     if names.is_empty() {
-        return Err(Refusal::bad_request("channels", "takes a comma-separated list of channels"));
+        return Err(Refusal::bad_request(
+            "channels",
+            "takes a comma-separated list of channels",
+        ));
     }
     let all = names.iter().any(|name| name == "all");
     if all && principal.may_read("all") {
@@ -162,12 +207,24 @@ pub(super) fn view_spec(
             true => ChannelSet::All,
             false => ChannelSet::AllBut(replaced.into()),
         };
-        return Ok(ViewSpec { channels, filter, tenant, form });
+        return Ok(ViewSpec {
+            channels,
+            filter,
+            tenant,
+            form,
+        });
     }
     let mut ids = Vec::new();
-    let listed = if all { runtime.hub.channel_names() } else { names.to_vec() };
+    let listed = if all {
+        runtime.hub.channel_names()
+    } else {
+        names.to_vec()
+    };
     for name in &listed {
-        let id = runtime.hub.channel_id(name).ok_or_else(|| unknown_channel(&runtime.hub, name))?;
+        let id = runtime
+            .hub
+            .channel_id(name)
+            .ok_or_else(|| unknown_channel(&runtime.hub, name))?;
         if !principal.may_read(name) {
             if all {
                 continue;
@@ -178,7 +235,12 @@ pub(super) fn view_spec(
     }
     ids.sort_unstable();
     ids.dedup();
-    Ok(ViewSpec { channels: ChannelSet::Some(ids.into()), filter, tenant, form })
+    Ok(ViewSpec {
+        channels: ChannelSet::Some(ids.into()),
+        filter,
+        tenant,
+        form,
+    })
 }
 
 /// The channel itself, or the variant of it that the parameters or the tenant ask for.
@@ -235,7 +297,10 @@ pub(super) fn unknown_channel(hub: &Hub, name: &str) -> Refusal {
 /// A browser's EventSource closes for good at any status but 200, so one that may succeed later gets a stream that
 /// says when to come back.
 fn refuse(refusal: Refusal, parts: &Parts, wait: Duration) -> Result<Answer, Refusal> {
-    let accepts = parts.headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    let accepts = parts
+        .headers
+        .get(header::ACCEPT)
+        .and_then(|accept| accept.to_str().ok());
     let event_source = accepts.is_some_and(|accept| accept.contains("text/event-stream"))
         && parts.headers.contains_key("sec-fetch-mode");
     if event_source {
