@@ -162,6 +162,11 @@ impl Subscription {
         }));
     }
 
+    /// As many events as there are, again.
+    pub(crate) fn lift_rate(&mut self) {
+        self.rate = None;
+    }
+
     pub(crate) fn connection_id(&self) -> u64 {
         self.reader.id
     }

@@ -79,7 +79,17 @@ impl Refusal {
         self
     }
 
-    #[cfg(test)]
+    #[cfg(feature = "ws")]
+    pub(crate) fn code(&self) -> &'static str {
+        self.code
+    }
+
+    #[cfg(feature = "ws")]
+    pub(crate) fn details(&self) -> Option<&serde_json::Value> {
+        self.details.as_ref()
+    }
+
+    #[cfg(any(test, feature = "ws"))]
     pub(crate) fn sentence(&self) -> &str {
         &self.sentence
     }

@@ -57,7 +57,7 @@ impl Router {
         let config = &runtime.config;
         let mounts = Mounts {
             stream: config.stream_path.clone(),
-            ws: None,
+            ws: (cfg!(feature = "ws") && config.ws_enabled).then(|| config.ws_path.clone()),
             api: config.api_path.clone(),
             page: cfg!(feature = "dashboard").then(|| config.dashboard_path.clone()),
         };
@@ -110,13 +110,13 @@ impl Own for Router {
     ) -> Pin<Box<dyn Future<Output = Answer> + Send>> {
         self.shared.runtime.start();
         let shared = self.shared.clone();
-        Box::pin(async move { shared.answer(parts, body).await })
+        Box::pin(shared.answer(parts, body))
     }
 }
 
 impl Shared {
     /// The one way from a request to an answer: preflight, route, access, surface, CORS.
-    async fn answer(&self, parts: Parts, body: OwnRequestBody) -> Answer {
+    async fn answer(self: Arc<Self>, parts: Parts, body: OwnRequestBody) -> Answer {
         if let Some(preflight) = self.gate.preflight(&parts) {
             return preflight.map(OwnBody::full);
         }
@@ -132,7 +132,11 @@ impl Shared {
         answer
     }
 
-    async fn route(&self, parts: &Parts, body: OwnRequestBody) -> Result<Answer, Refusal> {
+    async fn route(
+        self: &Arc<Self>,
+        parts: &Parts,
+        body: OwnRequestBody,
+    ) -> Result<Answer, Refusal> {
         let path = parts.uri.path();
         let Some(route) = self.mounts.route(path) else {
             return Err(Refusal::not_found("there is nothing at this path"));
@@ -156,6 +160,10 @@ impl Shared {
             return Ok(answer.map(OwnBody::full));
         }
         let query = Query::parse(parts.uri.query())?;
+        #[cfg(feature = "ws")]
+        if let Route::Ws(rest) = route {
+            return super::ws::open(self, parts, rest, query).await;
+        }
         let principal = self.gate.admit(parts).await?;
         let address = self.gate.client_ip(parts);
         let caller = Caller {
@@ -264,26 +272,24 @@ impl Shared {
                 Wanted::new(names, query, query_text, parts),
             );
         };
-        match self
+        // Never a loop of failures: with a token that is no good any more, a fresh session, which says that the old one
+        // is lost.
+        let resumed = self
             .gate
             .reconnect_tokens()
-            .verify(&caller.principal, &token)
-        {
-            Ok(resume) => {
-                let wanted = Wanted::resumed(resume, &query, parts)?;
-                stream::open(&self.runtime, caller, parts, wanted)
-            }
+            .verify(&caller.principal, &token);
+        let wanted = match resumed {
+            Ok(resume) => Wanted::resumed(resume, &query, parts)?,
             Err(_) => {
-                // Never a loop of failures: a fresh session, which says that the old one is lost.
                 let names = if names.is_empty() {
                     vec!["all".to_owned()]
                 } else {
                     names
                 };
-                let wanted = Wanted::new(names, query, query_text, parts).lost();
-                stream::open(&self.runtime, caller, parts, wanted)
+                Wanted::new(names, query, query_text, parts).lost()
             }
-        }
+        };
+        stream::open(&self.runtime, caller, parts, wanted)
     }
 }
 

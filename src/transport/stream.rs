@@ -24,11 +24,11 @@ use crate::{
 /// What a stream is asked for.
 #[derive(Debug)]
 pub(crate) struct Wanted {
-    selection: Selection,
-    query: Query,
-    start: Start,
+    pub(super) selection: Selection,
+    pub(super) query: Query,
+    pub(super) start: Start,
     /// Of the token that it goes on with.
-    session: Option<Session>,
+    pub(super) session: Option<Session>,
 }
 
 impl Wanted {
@@ -85,7 +85,7 @@ pub(crate) fn session_of(subscription: &str) -> Option<Session> {
 }
 
 /// The query without credentials and positions.
-fn lasting(query: &str) -> String {
+pub(super) fn lasting(query: &str) -> String {
     const FLEETING: [&str; 7] = [
         "since",
         "lastEventId",
@@ -124,7 +124,17 @@ pub(crate) fn open(
             "takes a comma-separated list of channels",
         ));
     }
-    let spec = view_spec(runtime, principal, &selection.names, &query, SSE_FORM)?;
+    let tenant = principal.tenant_arc().cloned();
+    let stats = params::stats(&query)?;
+    let spec = view_spec(
+        runtime,
+        principal,
+        tenant,
+        &selection.names,
+        stats,
+        &query,
+        SSE_FORM,
+    )?;
     let max_rate = params::max_rate(&query)?;
     if parts.method == Method::HEAD {
         return Ok(sse::answer(OwnBody::full(bytes::Bytes::new())));
@@ -178,35 +188,45 @@ pub(crate) fn open(
     Ok(answer)
 }
 
-/// Checks the names, the caller's right to them, and the parameters.
-pub(crate) fn view_spec(
+/// Checks the names, the caller's right to them, and the parameters. `tenant` is the one whose events exist for the
+/// reader: the principal's, where it has one.
+pub(super) fn view_spec(
     runtime: &Arc<Runtime>,
     principal: &Principal,
-    wanted: &[String],
+    tenant: Option<Arc<str>>,
+    names: &[String],
+    stats: params::StatsParams,
     query: &Query,
     form: Form,
 ) -> Result<ViewSpec, Refusal> {
-    let stats = params::stats(query)?;
     let filter = params::filter(query)?;
-    let tenant: Option<Arc<str>> = principal.tenant_id().map(Arc::from);
-    let special =
-        tenant.is_some() || stats != params::StatsParams::default() || !principal.may_read("all");
-    let all = wanted.iter().any(|name| name == "all");
-    if all && !special {
+    let all = names.iter().any(|name| name == "all");
+    if all && principal.may_read("all") {
+        let mut replaced = Vec::new();
+        for id in [runtime.built_in.stats, runtime.built_in.providers] {
+            let variant = variant_of(runtime, id, &stats, tenant.as_ref())?;
+            if variant != id {
+                replaced.push((id, variant));
+            }
+        }
+        let channels = match replaced.is_empty() {
+            true => ChannelSet::All,
+            false => ChannelSet::AllBut(replaced.into()),
+        };
         return Ok(ViewSpec {
-            channels: ChannelSet::All,
+            channels,
             filter,
             tenant,
             form,
         });
     }
     let mut ids = Vec::new();
-    let names = if all {
+    let listed = if all {
         runtime.hub.channel_names()
     } else {
-        wanted.to_vec()
+        names.to_vec()
     };
-    for name in &names {
+    for name in &listed {
         let id = runtime
             .hub
             .channel_id(name)
@@ -295,7 +315,7 @@ fn refuse(refusal: Refusal, parts: &Parts, wait: Duration) -> Result<Answer, Ref
     Err(refusal.with_retry_after(wait))
 }
 
-fn full_or_closed(refused: Refused) -> Refusal {
+pub(super) fn full_or_closed(refused: Refused) -> Refusal {
     let (code, sentence) = match refused {
         Refused::Full => (
             "too_many_clients",

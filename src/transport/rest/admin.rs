@@ -123,7 +123,9 @@ pub(crate) fn change(
     let spec = stream::view_spec(
         runtime,
         &connection.principal,
+        connection.principal.tenant_arc().cloned(),
         &wanted.names,
+        crate::transport::params::stats(&query)?,
         &query,
         connection.reader_form(),
     )?;
