@@ -1,6 +1,8 @@
 //! Transport: what clients see. It owns every wire format and knows every URL.
 
 mod answer;
+mod body;
+mod connections;
 #[cfg(feature = "dashboard")]
 mod dashboard;
 mod forms;
@@ -11,6 +13,8 @@ mod route;
 mod router;
 mod sse;
 mod stream;
+#[cfg(feature = "ws")]
+mod ws;
 
 pub(crate) use forms::{RECORD_FORM, encoders, next_record};
 pub(crate) use router::Router;

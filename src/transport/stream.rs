@@ -1,21 +1,22 @@
 //! `/stream`: from a request to a stream of events.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use http::{HeaderValue, Method, header, request::Parts};
 
 use super::{
     answer::{Answer, Refusal},
+    connections::{Newcomer, Selection, Session},
     forms::SSE_FORM,
     params,
     query::Query,
     router::Caller,
-    sse::{self, Established, Retry, SseBody},
+    sse::{self, Established, SseBody},
 };
 use crate::{
     access::{Principal, Resume},
     aggregator::Window,
-    hub::{ChannelId, ChannelSet, Hub, Refused, Start, ViewSpec},
+    hub::{ChannelId, ChannelSet, Form, Hub, Refused, Start, ViewSpec},
     middleware::OwnBody,
     runtime::{Runtime, Variant},
 };
@@ -23,23 +24,25 @@ use crate::{
 /// What a stream is asked for.
 #[derive(Debug)]
 pub(crate) struct Wanted {
-    /// Public names, `all` included.
-    names: Vec<String>,
-    query: Query,
-    /// Channels and filters as a query, for the reconnect token.
-    subscription: String,
-    start: Start,
+    pub(super) selection: Selection,
+    pub(super) query: Query,
+    pub(super) start: Start,
+    /// Of the token that it goes on with.
+    pub(super) session: Option<Session>,
 }
 
 impl Wanted {
     pub(crate) fn new(names: Vec<String>, query: Query, query_text: &str, parts: &Parts) -> Self {
         let start = params::start(&parts.headers, &query);
-        let subscription = format!("channels={}&{}", names.join(","), lasting(query_text));
-        Self {
+        let selection = Selection {
             names,
+            query: lasting(query_text),
+        };
+        Self {
+            selection,
             query,
-            subscription,
             start,
+            session: None,
         }
     }
 
@@ -53,11 +56,16 @@ impl Wanted {
         let names = params::list(query.get_text("channels"))
             .map(ToOwned::to_owned)
             .collect();
-        Ok(Self {
+        let session = session_of(&resume.subscription);
+        let selection = Selection {
             names,
+            query: lasting(&resume.subscription),
+        };
+        Ok(Self {
+            selection,
             query,
-            subscription: resume.subscription,
             start,
+            session,
         })
     }
 
@@ -68,15 +76,24 @@ impl Wanted {
     }
 }
 
+/// The session in what a token says. Nobody but us has written it there: [`lasting`] leaves out a client's own.
+pub(crate) fn session_of(subscription: &str) -> Option<Session> {
+    subscription
+        .split('&')
+        .find_map(|pair| pair.strip_prefix("session="))
+        .and_then(Session::parse)
+}
+
 /// The query without credentials and positions.
-fn lasting(query: &str) -> String {
-    const FLEETING: [&str; 6] = [
+pub(super) fn lasting(query: &str) -> String {
+    const FLEETING: [&str; 7] = [
         "since",
         "lastEventId",
         "token",
         "ticket",
         "channels",
         "metrics",
+        "session",
     ];
     let lasts = |pair: &&str| !FLEETING.contains(&pair.split('=').next().unwrap_or_default());
     let pairs: Vec<_> = query
@@ -95,31 +112,68 @@ pub(crate) fn open(
     wanted: Wanted,
 ) -> Result<Answer, Refusal> {
     let principal = &caller.principal;
-    let spec = view_spec(runtime, principal, &wanted)?;
-    let max_rate = params::max_rate(&wanted.query)?;
+    let Wanted {
+        selection,
+        query,
+        start,
+        session,
+    } = wanted;
+    if selection.names.is_empty() {
+        return Err(Refusal::bad_request(
+            "channels",
+            "takes a comma-separated list of channels",
+        ));
+    }
+    let tenant = principal.tenant_arc().cloned();
+    let stats = params::stats(&query)?;
+    let spec = view_spec(
+        runtime,
+        principal,
+        tenant,
+        &selection.names,
+        stats,
+        &query,
+        SSE_FORM,
+    )?;
+    let max_rate = params::max_rate(&query)?;
     if parts.method == Method::HEAD {
         return Ok(sse::answer(OwnBody::full(bytes::Bytes::new())));
     }
     let retry = sse::RETRY;
-    let mut subscription = match runtime.hub.subscribe(spec, wanted.start) {
+    let wait = retry.pick(runtime.clock.now_us());
+    let connections = caller.connections;
+    // First of all, so that the new stream may have the old one's place.
+    if let Some(session) = session {
+        connections.take_over(&runtime.hub, session, principal);
+    }
+    let seat = match connections.admission.admit(principal, caller.address) {
+        Ok(seat) => seat,
+        Err(refusal) => return refuse(refusal.into(), parts, wait),
+    };
+    let mut subscription = match runtime.hub.subscribe(spec, start) {
         Ok(subscription) => subscription,
-        Err(refused) => return refuse(refused, parts, retry, runtime.clock.now_us()),
+        Err(refused) => return refuse(full_or_closed(refused), parts, wait),
     };
     if let Some(rate) = max_rate {
         subscription.limit_rate(rate);
     }
-    let connection_id = format!(
-        "{}-{}",
-        runtime.config.instance,
-        subscription.connection_id()
-    );
+    let session = session.unwrap_or_else(|| Session::random(runtime.clock));
     let position = subscription.position().to_string();
     let tokens = caller.gate.reconnect_tokens();
-    let token = tokens.issue(principal, &wanted.subscription, &position);
+    let token = tokens.issue(principal, &selection.to_query(session), &position);
+    let names = selection.names.clone();
+    let newcomer = Newcomer {
+        transport: "sse",
+        principal,
+        address: caller.address,
+        session,
+        selection,
+    };
+    let connection = connections.enter(seat, &subscription, newcomer);
     let first = Established {
-        connection_id: &connection_id,
+        connection_id: &connection.name,
         reconnect_token: token.as_deref(),
-        channels: &wanted.names,
+        channels: &names,
         heartbeat_ms: runtime.config.heartbeat_interval.as_millis() as u64,
         instance: &runtime.config.instance,
         resume: subscription.resume(),
@@ -134,39 +188,45 @@ pub(crate) fn open(
     Ok(answer)
 }
 
-/// Checks the names, the caller's right to them, and the parameters.
-fn view_spec(
+/// Checks the names, the caller's right to them, and the parameters. `tenant` is the one whose events exist for the
+/// reader: the principal's, where it has one.
+pub(super) fn view_spec(
     runtime: &Arc<Runtime>,
     principal: &Principal,
-    wanted: &Wanted,
+    tenant: Option<Arc<str>>,
+    names: &[String],
+    stats: params::StatsParams,
+    query: &Query,
+    form: Form,
 ) -> Result<ViewSpec, Refusal> {
-    let stats = params::stats(&wanted.query)?;
-    let filter = params::filter(&wanted.query)?;
-    let tenant: Option<Arc<str>> = principal.tenant_id().map(Arc::from);
-    if wanted.names.is_empty() {
-        return Err(Refusal::bad_request(
-            "channels",
-            "takes a comma-separated list of channels",
-        ));
-    }
-    let special =
-        tenant.is_some() || stats != params::StatsParams::default() || !principal.may_read("all");
-    let all = wanted.names.iter().any(|name| name == "all");
-    if all && !special {
+    let filter = params::filter(query)?;
+    let all = names.iter().any(|name| name == "all");
+    if all && principal.may_read("all") {
+        let mut replaced = Vec::new();
+        for id in [runtime.built_in.stats, runtime.built_in.providers] {
+            let variant = variant_of(runtime, id, &stats, tenant.as_ref())?;
+            if variant != id {
+                replaced.push((id, variant));
+            }
+        }
+        let channels = match replaced.is_empty() {
+            true => ChannelSet::All,
+            false => ChannelSet::AllBut(replaced.into()),
+        };
         return Ok(ViewSpec {
-            channels: ChannelSet::All,
+            channels,
             filter,
             tenant,
-            form: SSE_FORM,
+            form,
         });
     }
     let mut ids = Vec::new();
-    let names = if all {
+    let listed = if all {
         runtime.hub.channel_names()
     } else {
-        wanted.names.clone()
+        names.to_vec()
     };
-    for name in &names {
+    for name in &listed {
         let id = runtime
             .hub
             .channel_id(name)
@@ -185,7 +245,7 @@ fn view_spec(
         channels: ChannelSet::Some(ids.into()),
         filter,
         tenant,
-        form: SSE_FORM,
+        form,
     })
 }
 
@@ -225,7 +285,7 @@ fn variant_of(
     })
 }
 
-fn unknown_channel(hub: &Hub, name: &str) -> Refusal {
+pub(crate) fn unknown_channel(hub: &Hub, name: &str) -> Refusal {
     let mut known = hub.channel_names();
     known.push("all".to_owned());
     let name: String = name.chars().filter(|c| !c.is_control()).take(64).collect();
@@ -242,8 +302,7 @@ fn unknown_channel(hub: &Hub, name: &str) -> Refusal {
 
 /// A browser's EventSource closes for good at any status but 200, so one that may succeed later gets a stream that
 /// says when to come back.
-fn refuse(refused: Refused, parts: &Parts, retry: Retry, seed: u64) -> Result<Answer, Refusal> {
-    let wait = retry.pick(seed);
+fn refuse(refusal: Refusal, parts: &Parts, wait: Duration) -> Result<Answer, Refusal> {
     let accepts = parts
         .headers
         .get(header::ACCEPT)
@@ -253,6 +312,10 @@ fn refuse(refused: Refused, parts: &Parts, retry: Retry, seed: u64) -> Result<An
     if event_source {
         return Ok(sse::busy(wait));
     }
+    Err(refusal.with_retry_after(wait))
+}
+
+pub(super) fn full_or_closed(refused: Refused) -> Refusal {
     let (code, sentence) = match refused {
         Refused::Full => (
             "too_many_clients",
@@ -260,9 +323,5 @@ fn refuse(refused: Refused, parts: &Parts, retry: Retry, seed: u64) -> Result<An
         ),
         Refused::Closed => ("shutting_down", "the server is shutting down"),
     };
-    let seconds = wait.as_secs().max(1);
-    Err(
-        Refusal::new(http::StatusCode::SERVICE_UNAVAILABLE, code, sentence)
-            .with_header(header::RETRY_AFTER, HeaderValue::from(seconds)),
-    )
+    Refusal::new(http::StatusCode::SERVICE_UNAVAILABLE, code, sentence)
 }
