@@ -12,7 +12,9 @@ use bytes::Bytes;
 use crate::{
     aggregator::{ProviderInfo, ProviderStatus, Snapshot, Window},
     error::{Error, Kind},
-    hub::{ChannelConfig, ChannelSet, Filter, Level, Position, Read, Start, Subscription, ViewSpec},
+    hub::{
+        ChannelConfig, ChannelSet, Filter, Level, Position, Read, Start, Subscription, ViewSpec,
+    },
     publish::{Event, LogLine},
     runtime::Keeper,
     transport,
@@ -41,8 +43,14 @@ impl RealtimeHandle {
     /// Providers that only show up in traffic are listed, too; registering one gives it a name, a kind and what it
     /// can do, and lets the host set its status.
     pub fn provider(&self, id: impl Into<String>) -> ProviderBuilder {
-        let info = ProviderInfo { id: id.into(), ..ProviderInfo::default() };
-        ProviderBuilder { keeper: self.keeper.clone(), info }
+        let info = ProviderInfo {
+            id: id.into(),
+            ..ProviderInfo::default()
+        };
+        ProviderBuilder {
+            keeper: self.keeper.clone(),
+            info,
+        }
     }
 
     /// Registers a channel. A channel of the same name is kept as it is.
@@ -72,10 +80,21 @@ impl RealtimeHandle {
             ));
         };
         let built_in = runtime.built_in;
-        if [built_in.stats, built_in.logs, built_in.providers, built_in.requests, built_in.system].contains(&channel) {
+        if [
+            built_in.stats,
+            built_in.logs,
+            built_in.providers,
+            built_in.requests,
+            built_in.system,
+        ]
+        .contains(&channel)
+        {
             return Err(Error::new(
                 Kind::Invalid,
-                format!("channel {:?} is filled by the crate; register one of your own", event.channel),
+                format!(
+                    "channel {:?} is filled by the crate; register one of your own",
+                    event.channel
+                ),
             ));
         }
         runtime.hub.publish(channel, Arc::new(event.into_source()?))
@@ -106,7 +125,10 @@ impl RealtimeHandle {
         name: impl Into<String>,
         read: impl Fn() -> f64 + Send + Sync + 'static,
     ) -> Result<(), Error> {
-        self.keeper.runtime.gauges.insert(name.into(), Arc::new(read))
+        self.keeper
+            .runtime
+            .gauges
+            .insert(name.into(), Arc::new(read))
     }
 
     /// The same events in process, from now on.
@@ -141,22 +163,42 @@ impl RealtimeHandle {
                 all = true;
                 continue;
             }
-            let unknown = || Error::new(Kind::UnknownChannel, format!("channel {name:.64?} is not registered"));
+            let unknown = || {
+                Error::new(
+                    Kind::UnknownChannel,
+                    format!("channel {name:.64?} is not registered"),
+                )
+            };
             ids.push(runtime.hub.channel_id(name).ok_or_else(unknown)?);
         }
         ids.sort_unstable();
         ids.dedup();
         let spec = ViewSpec {
-            channels: if all { ChannelSet::All } else { ChannelSet::Some(ids.into()) },
+            channels: if all {
+                ChannelSet::All
+            } else {
+                ChannelSet::Some(ids.into())
+            },
             filter,
             tenant: None,
             form: transport::RECORD_FORM,
         };
-        let subscription = runtime.hub.subscribe(spec, start).map_err(|refused| match refused {
-            crate::hub::Refused::Full => Error::new(Kind::Full, "as many readers as max_clients allows are there"),
-            crate::hub::Refused::Closed => Error::new(Kind::Closed, "the hub has been shut down"),
-        })?;
-        Ok(Events { subscription, chunk: Bytes::new() })
+        let subscription = runtime
+            .hub
+            .subscribe(spec, start)
+            .map_err(|refused| match refused {
+                crate::hub::Refused::Full => Error::new(
+                    Kind::Full,
+                    "as many readers as max_clients allows are there",
+                ),
+                crate::hub::Refused::Closed => {
+                    Error::new(Kind::Closed, "the hub has been shut down")
+                }
+            })?;
+        Ok(Events {
+            subscription,
+            chunk: Bytes::new(),
+        })
     }
 
     /// The aggregated numbers of a window, every request that has ended until now included.
@@ -292,7 +334,10 @@ impl Events {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Some(Read::Events(bytes))) => self.chunk = bytes,
                 Poll::Ready(Some(Read::Gap(gap))) => {
-                    return Poll::Ready(Some(Received::Gap { channel: gap.channel, missed: gap.missed }));
+                    return Poll::Ready(Some(Received::Gap {
+                        channel: gap.channel,
+                        missed: gap.missed,
+                    }));
                 }
                 Poll::Ready(Some(Read::Heartbeat(_))) => {}
                 Poll::Ready(Some(Read::Closed(_)) | None) => return Poll::Ready(None),

@@ -62,7 +62,11 @@ impl RealtimeLayer {
         let runtime = Runtime::new(config)?;
         let recorder = Arc::new(runtime.recorder());
         let router = Arc::new(Router::new(Arc::new(Keeper { runtime }))?);
-        Ok(Self { recorder, router, answers: true })
+        Ok(Self {
+            recorder,
+            router,
+            answers: true,
+        })
     }
 
     /// The handle: publish, subscribe, register providers and channels, drain.
@@ -73,13 +77,18 @@ impl RealtimeLayer {
     /// The same layer without the paths: for services whose numbers are to be watched elsewhere.
     #[must_use]
     pub fn record_only(&self) -> Self {
-        Self { answers: false, ..self.clone() }
+        Self {
+            answers: false,
+            ..self.clone()
+        }
     }
 
     /// The paths alone, as a service: for an admin port, or for a nested router with the host's own guards.
     /// Everything that is not ours is a 404 in our JSON.
     pub fn routes(&self) -> RealtimeRoutes {
-        RealtimeRoutes { router: self.router.clone() }
+        RealtimeRoutes {
+            router: self.router.clone(),
+        }
     }
 }
 

@@ -38,7 +38,7 @@ pub use publish::{Event, LogLine, MAX_EVENT_BYTES};
 /// What a [`Snapshot`] is made of.
 pub mod snapshot {
     pub use crate::aggregator::{
-        BreakdownRow, Capabilities, Feed, Latencies, Lifetime, Percentiles, ProviderStats, SeriesPoint,
-        SeriesUse, StatusCode, Summary, TableUse,
+        BreakdownRow, Capabilities, Feed, Latencies, Lifetime, Percentiles, ProviderStats,
+        SeriesPoint, SeriesUse, StatusCode, Summary, TableUse,
     };
 }

@@ -96,12 +96,20 @@ impl Event {
     pub(crate) fn into_source(self) -> Result<HostEvent, Error> {
         check_event_type(&self.kind)?;
         let data = self.data.map_err(|error| {
-            Error::new(Kind::Invalid, format!("data of event {:?} does not serialise", self.kind)).with_source(error)
+            Error::new(
+                Kind::Invalid,
+                format!("data of event {:?} does not serialise", self.kind),
+            )
+            .with_source(error)
         })?;
         if data.len() > MAX_EVENT_BYTES {
             return Err(Error::new(
                 Kind::Invalid,
-                format!("data of event {:?} has {} bytes, at most {MAX_EVENT_BYTES} are taken", self.kind, data.len()),
+                format!(
+                    "data of event {:?} has {} bytes, at most {MAX_EVENT_BYTES} are taken",
+                    self.kind,
+                    data.len()
+                ),
             ));
         }
         Ok(HostEvent {
@@ -225,7 +233,10 @@ impl LogLine {
     #[must_use]
     pub fn field(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         if self.fields.len() < MAX_FIELDS {
-            self.fields.insert(cut(name.into(), MAX_FIELD_BYTES), cut(value.into(), MAX_FIELD_BYTES));
+            self.fields.insert(
+                cut(name.into(), MAX_FIELD_BYTES),
+                cut(value.into(), MAX_FIELD_BYTES),
+            );
         }
         self
     }
@@ -260,7 +271,11 @@ impl Source for LogLine {
     }
 
     fn weight(&self) -> usize {
-        let fields: usize = self.fields.iter().map(|(name, value)| name.len() + value.len() + 48).sum();
+        let fields: usize = self
+            .fields
+            .iter()
+            .map(|(name, value)| name.len() + value.len() + 48)
+            .sum();
         self.message.len() + self.component.len() + fields + size_of::<Self>()
     }
 }
@@ -268,7 +283,10 @@ impl Source for LogLine {
 /// Cuts at a character's boundary.
 fn cut(mut text: String, bytes: usize) -> String {
     if text.len() > bytes {
-        let end = (0..=bytes).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+        let end = (0..=bytes)
+            .rev()
+            .find(|end| text.is_char_boundary(*end))
+            .unwrap_or(0);
         text.truncate(end);
     }
     text
@@ -282,23 +300,43 @@ mod tests {
     fn what_is_wrong_with_an_event_is_said_by_name() {
         let wrong_kind = Event::new("c", "a\r\nb", &1).into_source().unwrap_err();
         assert!(wrong_kind.is_invalid() && wrong_kind.to_string().contains("event type"));
-        let large = Event::new("c", "Large", &"x".repeat(MAX_EVENT_BYTES)).into_source().unwrap_err();
+        let large = Event::new("c", "Large", &"x".repeat(MAX_EVENT_BYTES))
+            .into_source()
+            .unwrap_err();
         assert!(large.to_string().contains("59994"), "{large}");
-        let not_json = Event::new("c", "Map", &BTreeMap::from([(vec![1], 1)])).into_source().unwrap_err();
+        let not_json = Event::new("c", "Map", &BTreeMap::from([(vec![1], 1)]))
+            .into_source()
+            .unwrap_err();
         assert!(std::error::Error::source(&not_json).is_some());
-        assert!(Event::new("c", "Fits", &"x".repeat(MAX_EVENT_BYTES - 2)).into_source().is_ok());
+        assert!(
+            Event::new("c", "Fits", &"x".repeat(MAX_EVENT_BYTES - 2))
+                .into_source()
+                .is_ok()
+        );
     }
 
     #[test]
     fn a_log_line_has_the_fields_of_seed_001_and_stays_below_a_line() {
-        let mut line = LogLine::new(Level::Info, "router", "é".repeat(10_000)).provider("p").request("r");
+        let mut line = LogLine::new(Level::Info, "router", "é".repeat(10_000))
+            .provider("p")
+            .request("r");
         for n in 0..100 {
-            line = line.field(format!("{n:03}{}", "\u{1}".repeat(1000)), "\u{1}".repeat(1000));
+            line = line.field(
+                format!("{n:03}{}", "\u{1}".repeat(1000)),
+                "\u{1}".repeat(1000),
+            );
         }
         let mut json = Vec::new();
         line.write_json(0, Dialect::Stream, &mut json);
         let value: serde_json::Value = serde_json::from_slice(&json).unwrap();
-        for field in ["level", "message", "component", "provider_id", "request_id", "fields"] {
+        for field in [
+            "level",
+            "message",
+            "component",
+            "provider_id",
+            "request_id",
+            "fields",
+        ] {
             assert!(!value[field].is_null(), "{field}");
         }
         assert_eq!(value["fields"].as_object().unwrap().len(), MAX_FIELDS);

@@ -1,12 +1,6 @@
 //! Runtime: builds the parts, and runs the background tasks until shutdown. The one place that spawns.
 
-use std::{
-    collections::HashMap,
-    fmt,
-    future::Future,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, fmt, future::Future, sync::Arc, time::Duration};
 
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -231,7 +225,10 @@ impl Runtime {
             return true;
         };
         self.started.store(true, Ordering::Relaxed);
-        self.tasks.spawn_on(self.hub.clone().run(inbox, self.hub_shutdown.clone()), &tokio);
+        self.tasks.spawn_on(
+            self.hub.clone().run(inbox, self.hub_shutdown.clone()),
+            &tokio,
+        );
         self.tasks.spawn_on(self.clone().aggregate(), &tokio);
         self.tasks.close();
         true
@@ -285,7 +282,9 @@ impl Runtime {
         if variants.len() >= MAX_VARIANTS {
             return Err(Error::new(
                 Kind::Full,
-                format!("more than {MAX_VARIANTS} different windows, intervals and tenants are watched"),
+                format!(
+                    "more than {MAX_VARIANTS} different windows, intervals and tenants are watched"
+                ),
             ));
         }
         let public = match &variant {
@@ -294,8 +293,14 @@ impl Runtime {
         };
         // Two spaces: no name that a host or a client can give.
         let name = format!("{public}  {variant:?}");
-        let channel = self.hub.channel(&name, ChannelConfig::state().hidden_as(public))?;
-        let active = Active { channel, next: now + variant.interval(&self.config), used: now };
+        let channel = self
+            .hub
+            .channel(&name, ChannelConfig::state().hidden_as(public))?;
+        let active = Active {
+            channel,
+            next: now + variant.interval(&self.config),
+            used: now,
+        };
         self.publish(channel, variant.source(&self.aggregator));
         variants.insert(variant, active);
         Ok(channel)
@@ -305,7 +310,10 @@ impl Runtime {
         let now = Instant::now();
         let mut due = Vec::new();
         lock(&self.variants).retain(|variant, active| {
-            let read = self.hub.channel_info(active.channel).is_some_and(|channel| channel.has_readers());
+            let read = self
+                .hub
+                .channel_info(active.channel)
+                .is_some_and(|channel| channel.has_readers());
             if read {
                 active.used = now;
             } else if now - active.used > VARIANT_LINGER {
@@ -415,14 +423,18 @@ impl Variant {
 
     fn source(&self, aggregator: &Aggregator) -> Arc<dyn Source> {
         match self {
-            Self::Stats { window, tenant, .. } => stats_event(aggregator, *window, tenant.as_deref()),
+            Self::Stats { window, tenant, .. } => {
+                stats_event(aggregator, *window, tenant.as_deref())
+            }
             Self::Providers { tenant } => providers_event(aggregator, Some(tenant)),
         }
     }
 }
 
 fn stats_event(aggregator: &Aggregator, window: Window, tenant: Option<&str>) -> Arc<dyn Source> {
-    Arc::new(StatsEvent::new(Arc::new(aggregator.snapshot(window, tenant))))
+    Arc::new(StatsEvent::new(Arc::new(
+        aggregator.snapshot(window, tenant),
+    )))
 }
 
 fn providers_event(aggregator: &Aggregator, tenant: Option<&str>) -> Arc<dyn Source> {
@@ -443,6 +455,8 @@ fn encoders() -> [Encoder; FORMS] {
 
 impl fmt::Debug for Runtime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Runtime").field("hub", &self.hub).finish_non_exhaustive()
+        f.debug_struct("Runtime")
+            .field("hub", &self.hub)
+            .finish_non_exhaustive()
     }
 }

@@ -3,7 +3,6 @@
 //! A request ends in one [`Record`], which goes into a bounded queue sharded by thread. Where there is no room its
 //! numbers are added to cells, so that totals stay exact. Labels are interned to small numbers in capped tables.
 
-
 mod banks;
 mod buckets;
 mod collect;

@@ -135,7 +135,10 @@ pub(super) enum Queued {
     },
     Packed(Packed),
     /// State that is older than the cursor: it moves nothing.
-    Preface { of: ChannelId, bytes: Bytes },
+    Preface {
+        of: ChannelId,
+        bytes: Bytes,
+    },
 }
 
 impl Subscription {
@@ -152,7 +155,11 @@ impl Subscription {
     pub(crate) fn limit_rate(&mut self, events: NonZeroU32) {
         let a_second = f64::from(events.get());
         let filled_us = self.hub.now_us();
-        self.rate = Some(Box::new(RateLimit { a_second, tokens: a_second, filled_us }));
+        self.rate = Some(Box::new(RateLimit {
+            a_second,
+            tokens: a_second,
+            filled_us,
+        }));
     }
 
     /// As many events as there are, again.

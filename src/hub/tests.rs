@@ -89,7 +89,11 @@ impl House {
         let (hub, inbox) = Hub::new(settings, Clock::new());
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(hub.clone().run(inbox, shutdown.clone()));
-        Self { hub, shutdown, task }
+        Self {
+            hub,
+            shutdown,
+            task,
+        }
     }
 
     fn stream(&self, name: &str) -> ChannelId {
@@ -102,7 +106,13 @@ impl House {
 
     /// Publishes, and waits until it is visible.
     async fn publish(&self, channel: ChannelId, source: Arc<dyn Source>) -> u64 {
-        let seq = self.hub.publish_and_wait(channel, source).await.unwrap().position.seq;
+        let seq = self
+            .hub
+            .publish_and_wait(channel, source)
+            .await
+            .unwrap()
+            .position
+            .seq;
         while self.hub.visible_head() < seq {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
@@ -133,10 +143,17 @@ fn drain(subscription: &mut Subscription) -> Vec<String> {
     while let Some(read) = subscription.try_read() {
         match read {
             Read::Events(bytes) => {
-                lines.extend(std::str::from_utf8(&bytes).unwrap().lines().map(ToOwned::to_owned));
+                lines.extend(
+                    std::str::from_utf8(&bytes)
+                        .unwrap()
+                        .lines()
+                        .map(ToOwned::to_owned),
+                );
             }
             Read::Gap(gap) => {
-                let missed = gap.missed.map_or("?".to_owned(), |missed| missed.to_string());
+                let missed = gap
+                    .missed
+                    .map_or("?".to_owned(), |missed| missed.to_string());
                 lines.push(format!("gap {} {missed} {:?}", gap.channel, gap.reason));
             }
             Read::Heartbeat(position) => lines.push(format!("beat {}", position.seq)),
@@ -162,7 +179,10 @@ async fn replay_and_live_are_one_sequence() {
     assert_eq!(reader.resume().verdict, Verdict::Full);
     assert_eq!(reader.resume().replayed, 4);
     house.publish(a, line("a4")).await;
-    assert_eq!(drain(&mut reader), ["a 3 a2", "b 4 b2", "a 5 a3", "b 6 b3", "a 7 a4"]);
+    assert_eq!(
+        drain(&mut reader),
+        ["a 3 a2", "b 4 b2", "a 5 a3", "b 6 b3", "a 7 a4"]
+    );
     assert_eq!(reader.position().seq, 7);
 }
 
@@ -175,7 +195,11 @@ async fn a_reader_of_one_channel_moves_past_the_others() {
         house.publish(b, line("b")).await;
     }
     assert!(drain(&mut reader).is_empty());
-    assert_eq!(reader.position().seq, 5, "what is not for it still moves its position");
+    assert_eq!(
+        reader.position().seq,
+        5,
+        "what is not for it still moves its position"
+    );
     let mut again = house.subscribe(&[a, b], Start::After(reader.position()));
     assert_eq!(again.resume().replayed, 0);
     assert!(drain(&mut again).is_empty());
@@ -185,7 +209,9 @@ async fn a_reader_of_one_channel_moves_past_the_others() {
 async fn readers_at_the_same_place_share_one_chunk() {
     let house = House::new(settings());
     let a = house.stream("a");
-    let mut readers: Vec<_> = (0..3).map(|_| house.subscribe(&[a], Start::Latest)).collect();
+    let mut readers: Vec<_> = (0..3)
+        .map(|_| house.subscribe(&[a], Start::Latest))
+        .collect();
     house.publish(a, batch(&["x", "y"])).await;
     let mut chunks = Vec::new();
     for reader in &mut readers {
@@ -195,7 +221,11 @@ async fn readers_at_the_same_place_share_one_chunk() {
         }
     }
     assert_eq!(chunks[0], "a 1 x\na 2 y\n");
-    assert!(chunks.iter().all(|chunk| chunk.as_ptr() == chunks[0].as_ptr()));
+    assert!(
+        chunks
+            .iter()
+            .all(|chunk| chunk.as_ptr() == chunks[0].as_ptr())
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -204,19 +234,30 @@ async fn what_comes_within_the_flush_interval_goes_out_together() {
     let a = house.stream("a");
     let mut reader = house.subscribe(&[a], Start::Latest);
     house.hub.publish(a, line("1")).unwrap();
-    let Read::Events(first) = next(&mut reader).await else { panic!() };
+    let Read::Events(first) = next(&mut reader).await else {
+        panic!()
+    };
     assert_eq!(first, "a 1 1\n", "the first after quiet goes out at once");
     for n in 2..=10 {
         house.hub.publish(a, line(n.to_string())).unwrap();
         tokio::task::yield_now().await;
     }
-    let Read::Events(rest) = next(&mut reader).await else { panic!() };
-    assert_eq!(rest.iter().filter(|byte| **byte == b'\n').count(), 9, "{rest:?}");
+    let Read::Events(rest) = next(&mut reader).await else {
+        panic!()
+    };
+    assert_eq!(
+        rest.iter().filter(|byte| **byte == b'\n').count(),
+        9,
+        "{rest:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_the_log_let_go_is_a_gap_and_the_verdict_says_so() {
-    let house = House::new(HubSettings { replay_capacity: 3, ..settings() });
+    let house = House::new(HubSettings {
+        replay_capacity: 3,
+        ..settings()
+    });
     let (a, b) = (house.stream("a"), house.stream("b"));
     for n in 1..=6 {
         house.publish(a, line(n.to_string())).await;
@@ -225,7 +266,10 @@ async fn what_the_log_let_go_is_a_gap_and_the_verdict_says_so() {
     let mut reader = house.subscribe(&[a, b], Start::After(house.hub.position_of(1)));
     assert_eq!(reader.resume().verdict, Verdict::Partial);
     assert_eq!(reader.resume().missed_channels, ["a"]);
-    assert_eq!(drain(&mut reader), ["gap a 2 Evicted", "a 4 4", "a 5 5", "a 6 6", "b 7 b"]);
+    assert_eq!(
+        drain(&mut reader),
+        ["gap a 2 Evicted", "a 4 4", "a 5 5", "a 6 6", "b 7 b"]
+    );
     let mut earliest = house.subscribe(&[a, b], Start::Earliest);
     assert_eq!(earliest.resume().verdict, Verdict::Full);
     assert_eq!(drain(&mut earliest), ["a 4 4", "a 5 5", "a 6 6", "b 7 b"]);
@@ -233,7 +277,10 @@ async fn what_the_log_let_go_is_a_gap_and_the_verdict_says_so() {
 
 #[tokio::test(start_paused = true)]
 async fn a_slow_reader_is_told_what_it_missed_and_goes_on() {
-    let house = House::new(HubSettings { replay_capacity: 5, ..settings() });
+    let house = House::new(HubSettings {
+        replay_capacity: 5,
+        ..settings()
+    });
     let a = house.stream("a");
     let mut reader = house.subscribe(&[a], Start::Latest);
     // More chunks than a view keeps, more events than the log keeps.
@@ -243,7 +290,12 @@ async fn a_slow_reader_is_told_what_it_missed_and_goes_on() {
     }
     let lines = drain(&mut reader);
     assert_eq!(lines[0], "gap a 195 Lagged");
-    assert_eq!(lines[1..], (196..=200).map(|n| format!("a {n} {n}")).collect::<Vec<_>>());
+    assert_eq!(
+        lines[1..],
+        (196..=200)
+            .map(|n| format!("a {n} {n}"))
+            .collect::<Vec<_>>()
+    );
     house.publish(a, line("201")).await;
     assert_eq!(drain(&mut reader), ["a 201 201"]);
 }
@@ -269,12 +321,17 @@ async fn the_last_so_many_and_the_last_so_long() {
     let house = House::new(settings());
     let (a, b) = (house.stream("a"), house.stream("b"));
     for n in 1..=4 {
-        house.publish(a, batch(&[&format!("a{n}"), &format!("A{n}")])).await;
+        house
+            .publish(a, batch(&[&format!("a{n}"), &format!("A{n}")]))
+            .await;
         house.publish(b, line(format!("b{n}"))).await;
         tokio::time::advance(Duration::from_secs(60)).await;
     }
     let mut reader = house.subscribe(&[a, b], Start::Last(4));
-    assert_eq!(drain(&mut reader), ["b 9 b3", "a 10 a4", "a 11 A4", "b 12 b4"]);
+    assert_eq!(
+        drain(&mut reader),
+        ["b 9 b3", "a 10 a4", "a 11 A4", "b 12 b4"]
+    );
     let mut reader = house.subscribe(&[a, b], Start::Last(0));
     assert!(drain(&mut reader).is_empty());
     let mut reader = house.subscribe(&[b], Start::Ago(Duration::from_secs(150)));
@@ -293,9 +350,17 @@ async fn state_is_shown_at_once_and_only_its_newest() {
     }
     house.publish(stream, line("e")).await;
     let mut fresh = house.subscribe(&[state, stream], Start::Latest);
-    assert_eq!(drain(&mut fresh), ["state 4 s3"], "the snapshot carries the reader's own position");
+    assert_eq!(
+        drain(&mut fresh),
+        ["state 4 s3"],
+        "the snapshot carries the reader's own position"
+    );
     let mut back = house.subscribe(&[state, stream], Start::After(house.hub.position_of(1)));
-    assert_eq!(back.resume().verdict, Verdict::Full, "skipped state is no loss");
+    assert_eq!(
+        back.resume().verdict,
+        Verdict::Full,
+        "skipped state is no loss"
+    );
     assert_eq!(drain(&mut back), ["state 3 s3", "stream 4 e"]);
 }
 
@@ -304,7 +369,10 @@ async fn filters_drop_events_inside_a_batch_and_still_move_the_cursor() {
     let house = House::new(settings());
     let a = house.stream("a");
     let wanted = |user: &str| ViewSpec {
-        filter: Filter { user: Some(user.into()), ..Filter::default() },
+        filter: Filter {
+            user: Some(user.into()),
+            ..Filter::default()
+        },
         ..spec(&[a])
     };
     let mut x = house.hub.subscribe(wanted("x"), Start::Latest).unwrap();
@@ -314,7 +382,10 @@ async fn filters_drop_events_inside_a_batch_and_still_move_the_cursor() {
     assert_eq!(drain(&mut x), ["a 1 x", "a 3 x", "a 7 x"]);
     assert!(drain(&mut nobody).is_empty());
     assert_eq!(nobody.position().seq, 7);
-    let mut late = house.hub.subscribe(wanted("x"), Start::After(house.hub.position_of(2))).unwrap();
+    let mut late = house
+        .hub
+        .subscribe(wanted("x"), Start::After(house.hub.position_of(2)))
+        .unwrap();
     assert_eq!(late.resume().replayed, 2);
     assert_eq!(drain(&mut late), ["a 3 x", "a 7 x"]);
 }
@@ -330,7 +401,10 @@ async fn a_tenants_reader_sees_its_own_events_only() {
             tenant: tenant.map(ToOwned::to_owned),
         })
     };
-    let acme = ViewSpec { tenant: Some("acme".into()), ..spec(&[a]) };
+    let acme = ViewSpec {
+        tenant: Some("acme".into()),
+        ..spec(&[a])
+    };
     let mut reader = house.hub.subscribe(acme, Start::Latest).unwrap();
     house.publish(a, of(Some("acme"), "ours")).await;
     house.publish(a, of(Some("other"), "theirs")).await;
@@ -341,10 +415,16 @@ async fn a_tenants_reader_sees_its_own_events_only() {
 #[tokio::test(start_paused = true)]
 async fn all_has_the_channels_that_come_later_but_no_hidden_ones() {
     let house = House::new(settings());
-    let all = ViewSpec { channels: ChannelSet::All, ..spec(&[]) };
+    let all = ViewSpec {
+        channels: ChannelSet::All,
+        ..spec(&[])
+    };
     let mut reader = house.hub.subscribe(all, Start::Latest).unwrap();
     let late = house.stream("late");
-    let hidden = house.hub.channel("stats?1m", ChannelConfig::state().hidden_as("stats")).unwrap();
+    let hidden = house
+        .hub
+        .channel("stats?1m", ChannelConfig::state().hidden_as("stats"))
+        .unwrap();
     house.publish(hidden, line("h")).await;
     house.publish(late, line("l")).await;
     assert_eq!(drain(&mut reader), ["late 2 l"]);
@@ -363,7 +443,9 @@ async fn heartbeats_come_on_time_with_the_readers_own_position() {
     let mut reader = house.subscribe(&[a], Start::Latest);
     let start = tokio::time::Instant::now();
     for beat in 1..=3u64 {
-        let Read::Heartbeat(position) = next(&mut reader).await else { panic!() };
+        let Read::Heartbeat(position) = next(&mut reader).await else {
+            panic!()
+        };
         assert_eq!(position.seq, 1);
         let late = start.elapsed() - Duration::from_secs(15 * beat);
         assert!(late <= Duration::from_secs(1), "{late:?}");
@@ -372,10 +454,16 @@ async fn heartbeats_come_on_time_with_the_readers_own_position() {
 
 #[tokio::test(start_paused = true)]
 async fn a_reader_that_is_not_polled_is_let_go_and_frees_its_place() {
-    let house = House::new(HubSettings { max_clients: 1, ..settings() });
+    let house = House::new(HubSettings {
+        max_clients: 1,
+        ..settings()
+    });
     let a = house.stream("a");
     let mut stuck = house.subscribe(&[a], Start::Latest);
-    assert_eq!(house.hub.subscribe(spec(&[a]), Start::Latest).unwrap_err(), Refused::Full);
+    assert_eq!(
+        house.hub.subscribe(spec(&[a]), Start::Latest).unwrap_err(),
+        Refused::Full
+    );
     for n in 0..30 {
         house.publish(a, line(n.to_string())).await;
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -406,7 +494,9 @@ async fn a_reader_with_nothing_to_read_is_never_taken_for_stuck() {
 async fn shutdown_shows_what_has_come_then_ends_every_reader_and_the_task() {
     let house = House::new(settings());
     let a = house.stream("a");
-    let mut readers: Vec<_> = (0..10).map(|_| house.subscribe(&[a], Start::Latest)).collect();
+    let mut readers: Vec<_> = (0..10)
+        .map(|_| house.subscribe(&[a], Start::Latest))
+        .collect();
     house.hub.publish(a, line("last words")).unwrap();
     house.shutdown.cancel();
     house.task.await.unwrap();
@@ -415,18 +505,33 @@ async fn shutdown_shows_what_has_come_then_ends_every_reader_and_the_task() {
         assert!(poll_fn(|cx| reader.poll_read(cx)).await.is_none());
     }
     assert!(house.hub.publish(a, line("late")).unwrap_err().is_closed());
-    assert_eq!(house.hub.subscribe(spec(&[a]), Start::Latest).unwrap_err(), Refused::Closed);
+    assert_eq!(
+        house.hub.subscribe(spec(&[a]), Start::Latest).unwrap_err(),
+        Refused::Closed
+    );
     readers.clear();
-    tokio::time::timeout(Duration::from_secs(1), house.hub.deserted()).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(1), house.hub.deserted())
+        .await
+        .unwrap();
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_drain_closes_an_even_share_in_every_tick() {
-    let house = House::new(HubSettings { max_clients: 2000, ..settings() });
+    let house = House::new(HubSettings {
+        max_clients: 2000,
+        ..settings()
+    });
     let a = house.stream("a");
-    let readers: Vec<_> = (0..1000).map(|_| house.subscribe(&[a], Start::Latest)).collect();
+    let readers: Vec<_> = (0..1000)
+        .map(|_| house.subscribe(&[a], Start::Latest))
+        .collect();
     house.hub.drain(Duration::from_secs(10));
-    let closed = || readers.iter().filter(|reader| reader.reader.closing().is_some()).count();
+    let closed = || {
+        readers
+            .iter()
+            .filter(|reader| reader.reader.closing().is_some())
+            .count()
+    };
     let mut before = 0;
     for slot in 0..99 {
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -440,7 +545,13 @@ async fn a_drain_closes_an_even_share_in_every_tick() {
 
 #[tokio::test(start_paused = true)]
 async fn a_full_inbox_refuses_and_counts() {
-    let (hub, _inbox) = Hub::new(HubSettings { inbox_capacity: 2, ..settings() }, Clock::new());
+    let (hub, _inbox) = Hub::new(
+        HubSettings {
+            inbox_capacity: 2,
+            ..settings()
+        },
+        Clock::new(),
+    );
     let a = hub.channel("a", ChannelConfig::stream()).unwrap();
     hub.publish(a, line("1")).unwrap();
     hub.publish(a, line("2")).unwrap();
@@ -450,7 +561,10 @@ async fn a_full_inbox_refuses_and_counts() {
 
 #[tokio::test(start_paused = true)]
 async fn a_large_backlog_comes_in_bounded_chunks_in_order() {
-    let house = House::new(HubSettings { replay_bytes: 64 << 20, ..settings() });
+    let house = House::new(HubSettings {
+        replay_bytes: 64 << 20,
+        ..settings()
+    });
     let a = house.stream("a");
     let long = "x".repeat(30_000);
     let texts: Vec<_> = (0..100).map(|n| format!("{n}-{long}")).collect();
@@ -461,7 +575,9 @@ async fn a_large_backlog_comes_in_bounded_chunks_in_order() {
     for reader in [&mut live, &mut late] {
         let mut seen = 0;
         while seen < 100 {
-            let Read::Events(bytes) = next(reader).await else { panic!() };
+            let Read::Events(bytes) = next(reader).await else {
+                panic!()
+            };
             assert!(bytes.len() <= view::MAX_CHUNK_BYTES, "{}", bytes.len());
             for line in std::str::from_utf8(&bytes).unwrap().lines() {
                 seen += 1;
@@ -490,7 +606,11 @@ async fn what_a_reader_reads_can_change_without_loss_or_repeat() {
     house.publish(a, line("2")).await;
     house.publish(b, line("3")).await;
     reader.retarget(spec(&[b, c]));
-    assert_eq!(drain(&mut reader), ["b 5 3"], "a was taken away before it was handed over");
+    assert_eq!(
+        drain(&mut reader),
+        ["b 5 3"],
+        "a was taken away before it was handed over"
+    );
     house.publish(a, line("4")).await;
     house.publish(b, line("5")).await;
     assert_eq!(drain(&mut reader), ["b 7 5"]);
@@ -503,7 +623,14 @@ async fn what_a_reader_reads_can_change_without_loss_or_repeat() {
     assert_eq!(drain(&mut reader), [""; 0]);
     house.publish(b, line("8")).await;
     assert_eq!(drain(&mut reader), ["b 10 8"]);
-    let readers = |id| house.hub.channel_info(id).unwrap().readers.load(Ordering::Relaxed);
+    let readers = |id| {
+        house
+            .hub
+            .channel_info(id)
+            .unwrap()
+            .readers
+            .load(Ordering::Relaxed)
+    };
     assert_eq!([readers(a), readers(b), readers(c)], [0, 1, 0]);
     drop(reader);
     assert_eq!([readers(a), readers(b), readers(c)], [0, 0, 0]);
@@ -518,14 +645,18 @@ async fn a_change_in_the_middle_of_a_replay_loses_and_repeats_nothing() {
     let (a, b) = (house.stream("a"), house.stream("b"));
     let start = house.hub.position();
     for n in 0..15 {
-        house.publish(a, line(format!("{n}{}", "x".repeat(20_000)))).await;
+        house
+            .publish(a, line(format!("{n}{}", "x".repeat(20_000))))
+            .await;
         house.publish(b, line(n.to_string())).await;
     }
     let mut reader = house.subscribe(&[a], Start::After(start));
     let told = |read: Option<Read>| match read {
         Some(Read::Events(bytes)) => {
             let text = String::from_utf8(bytes.to_vec()).unwrap();
-            text.lines().map(|line| line.trim_end_matches('x').to_owned()).collect()
+            text.lines()
+                .map(|line| line.trim_end_matches('x').to_owned())
+                .collect()
         }
         Some(Read::Gap(gap)) => vec![format!("gap {} {:?}", gap.channel, gap.missed)],
         None => vec![],
@@ -542,12 +673,20 @@ async fn a_change_in_the_middle_of_a_replay_loses_and_repeats_nothing() {
         lines.extend(more);
     }
     let of = |channel: &str| -> Vec<&str> {
-        lines.iter().filter(|line| line.split(' ').nth(0) == Some(channel)).map(|line| line.rsplit(' ').next().unwrap()).collect()
+        lines
+            .iter()
+            .filter(|line| line.split(' ').nth(0) == Some(channel))
+            .map(|line| line.rsplit(' ').next().unwrap())
+            .collect()
     };
     let held = ["5", "6", "7", "8", "9", "10", "11", "12", "13", "14"];
     assert_eq!(of("a"), held);
     assert_eq!(of("b"), held);
-    assert_eq!(of("gap"), ["Some(5)"], "told once, and not for a channel that was not read");
+    assert_eq!(
+        of("gap"),
+        ["Some(5)"],
+        "told once, and not for a channel that was not read"
+    );
     drop(house);
 }
 
@@ -560,7 +699,10 @@ async fn a_reader_can_begin_again_elsewhere() {
     house.publish(a, line("1")).await;
     assert_eq!(drain(&mut reader), ["a 1 1"]);
     reader.restart(spec(&[a]), Start::After(start));
-    assert_eq!((reader.resume().verdict, reader.resume().replayed), (Verdict::Full, 1));
+    assert_eq!(
+        (reader.resume().verdict, reader.resume().replayed),
+        (Verdict::Full, 1)
+    );
     assert_eq!(drain(&mut reader), ["a 1 1"]);
     reader.restart(spec(&[a]), Start::Unknown);
     assert_eq!(reader.resume().verdict, Verdict::Lost);

@@ -52,7 +52,9 @@ impl ViewSpec {
             ChannelSet::All => !channel.hidden,
             ChannelSet::AllBut(replaced) => match channel.hidden {
                 true => replaced.iter().any(|(_, variant)| *variant == channel.id),
-                false => !replaced.iter().any(|(instead_of, _)| *instead_of == channel.id),
+                false => !replaced
+                    .iter()
+                    .any(|(instead_of, _)| *instead_of == channel.id),
             },
             ChannelSet::Some(ids) => ids.binary_search(&channel.id).is_ok(),
         }
@@ -397,7 +399,9 @@ impl View {
     pub(crate) fn has(&self, reader: &Reader) -> bool {
         let readers = lock(&self.readers);
         let place = reader.place.load(Ordering::Relaxed);
-        readers.get(place).is_some_and(|found| std::ptr::eq(&**found, reader))
+        readers
+            .get(place)
+            .is_some_and(|found| std::ptr::eq(&**found, reader))
     }
 
     pub(crate) fn is_deserted(&self) -> bool {

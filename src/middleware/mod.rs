@@ -2,7 +2,6 @@
 //!
 //! Nothing of the host's is delayed, boxed or changed but the type of its response body.
 
-
 mod body;
 mod future;
 mod meter;
@@ -12,8 +11,8 @@ mod service;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
-pub use body::ResponseBody;
 pub(crate) use body::OwnBody;
+pub use body::ResponseBody;
 pub use future::ResponseFuture;
 pub use meter::{RequestMeter, Usage};
 pub(crate) use recorder::Recorder;

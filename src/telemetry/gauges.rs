@@ -32,11 +32,17 @@ impl Gauges {
     /// Registers a gauge; one of the same name is replaced.
     pub(crate) fn insert(&self, name: String, read: Read) -> Result<(), Error> {
         if name.is_empty() || name.len() > MAX_NAME_BYTES {
-            return Err(Error::new(Kind::Invalid, format!("gauge name has {} bytes, 1 to 128 are taken", name.len())));
+            return Err(Error::new(
+                Kind::Invalid,
+                format!("gauge name has {} bytes, 1 to 128 are taken", name.len()),
+            ));
         }
         let mut by_name = lock(&self.by_name);
         if by_name.len() >= MAX_GAUGES && !by_name.contains_key(&name) {
-            return Err(Error::new(Kind::Invalid, format!("gauge {name:?} would be more than {MAX_GAUGES}")));
+            return Err(Error::new(
+                Kind::Invalid,
+                format!("gauge {name:?} would be more than {MAX_GAUGES}"),
+            ));
         }
         by_name.insert(name, read);
         Ok(())
@@ -45,9 +51,19 @@ impl Gauges {
     /// Reads them all. No lock is held while the host's closures run; one that panics or gives no finite number
     /// reads as unknown.
     fn read(&self) -> BTreeMap<String, Option<f64>> {
-        let gauges: Vec<_> = lock(&self.by_name).iter().map(|(name, read)| (name.clone(), read.clone())).collect();
-        let value = |read: Read| catch_unwind(AssertUnwindSafe(|| read())).ok().filter(|value| value.is_finite());
-        gauges.into_iter().map(|(name, read)| (name, value(read))).collect()
+        let gauges: Vec<_> = lock(&self.by_name)
+            .iter()
+            .map(|(name, read)| (name.clone(), read.clone()))
+            .collect();
+        let value = |read: Read| {
+            catch_unwind(AssertUnwindSafe(|| read()))
+                .ok()
+                .filter(|value| value.is_finite())
+        };
+        gauges
+            .into_iter()
+            .map(|(name, read)| (name, value(read)))
+            .collect()
     }
 }
 
@@ -104,11 +120,20 @@ impl Source for SystemEvent {
     }
 
     fn tags(&self, _index: usize) -> Tags<'_> {
-        Tags { kind: "system", snapshot: true, ..Tags::default() }
+        Tags {
+            kind: "system",
+            snapshot: true,
+            ..Tags::default()
+        }
     }
 
     fn weight(&self) -> usize {
-        size_of::<Self>() + self.gauges.keys().map(|name| name.len() + 48).sum::<usize>()
+        size_of::<Self>()
+            + self
+                .gauges
+                .keys()
+                .map(|name| name.len() + 48)
+                .sum::<usize>()
     }
 }
 
@@ -121,12 +146,17 @@ mod tests {
         let gauges = Gauges::default();
         gauges.insert("good".into(), Arc::new(|| 2.5)).unwrap();
         gauges.insert("nan".into(), Arc::new(|| f64::NAN)).unwrap();
-        gauges.insert("panics".into(), Arc::new(|| panic!("host's bug"))).unwrap();
+        gauges
+            .insert("panics".into(), Arc::new(|| panic!("host's bug")))
+            .unwrap();
         let event = SystemEvent::read(&gauges, 1_500, 1, "a", 0, 0);
         let mut json = Vec::new();
         event.write_json(0, Dialect::Stream, &mut json);
         let value: serde_json::Value = serde_json::from_slice(&json).unwrap();
-        assert_eq!(value["gauges"], serde_json::json!({"good": 2.5, "nan": null, "panics": null}));
+        assert_eq!(
+            value["gauges"],
+            serde_json::json!({"good": 2.5, "nan": null, "panics": null})
+        );
         assert_eq!(value["timestamp"], 1);
     }
 
@@ -137,7 +167,12 @@ mod tests {
         for n in 0..MAX_GAUGES {
             gauges.insert(n.to_string(), Arc::new(|| 0.0)).unwrap();
         }
-        assert!(gauges.insert("more".into(), Arc::new(|| 0.0)).unwrap_err().is_invalid());
+        assert!(
+            gauges
+                .insert("more".into(), Arc::new(|| 0.0))
+                .unwrap_err()
+                .is_invalid()
+        );
         gauges.insert("0".into(), Arc::new(|| 1.0)).unwrap();
     }
 }

@@ -26,7 +26,9 @@ impl Process {
             rss_bytes: field("VmRSS:").map(|kib| kib * 1024),
             cpu_seconds: cpu_seconds(),
             threads: field("Threads:"),
-            open_files: std::fs::read_dir("/proc/self/fd").ok().map(|files| files.count() as u64),
+            open_files: std::fs::read_dir("/proc/self/fd")
+                .ok()
+                .map(|files| files.count() as u64),
         }
     }
 }

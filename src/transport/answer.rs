@@ -32,7 +32,11 @@ impl Refusal {
 
     /// 400: names the parameter and what is wrong with it.
     pub(crate) fn bad_request(parameter: &str, what: &str) -> Self {
-        let parameter: String = parameter.chars().filter(|c| !c.is_control()).take(64).collect();
+        let parameter: String = parameter
+            .chars()
+            .filter(|c| !c.is_control())
+            .take(64)
+            .collect();
         Self::new(
             StatusCode::BAD_REQUEST,
             "bad_request",
@@ -81,8 +85,11 @@ impl Refusal {
     }
 
     pub(crate) fn into_answer(self) -> Answer {
-        let mut body = serde_json::json!({"success": false, "error": self.sentence, "code": self.code});
-        if let (Some(body), Some(serde_json::Value::Object(details))) = (body.as_object_mut(), self.details) {
+        let mut body =
+            serde_json::json!({"success": false, "error": self.sentence, "code": self.code});
+        if let (Some(body), Some(serde_json::Value::Object(details))) =
+            (body.as_object_mut(), self.details)
+        {
             body.extend(details);
         }
         let mut answer = json(self.status, &body);
@@ -97,9 +104,14 @@ impl From<crate::access::Refusal> for Refusal {
     fn from(refusal: crate::access::Refusal) -> Self {
         let mut headers = http::HeaderMap::new();
         refusal.write_headers(&mut headers);
-        let named = headers.into_iter().filter_map(|(name, value)| Some((name?, value)));
+        let named = headers
+            .into_iter()
+            .filter_map(|(name, value)| Some((name?, value)));
         let headers = named.collect();
-        Self { headers, ..Self::new(refusal.status(), refusal.code(), refusal.message()) }
+        Self {
+            headers,
+            ..Self::new(refusal.status(), refusal.code(), refusal.message())
+        }
     }
 }
 
@@ -110,19 +122,30 @@ pub(crate) fn data(data: impl Serialize) -> Answer {
         success: bool,
         data: T,
     }
-    json(StatusCode::OK, &Success { success: true, data })
+    json(
+        StatusCode::OK,
+        &Success {
+            success: true,
+            data,
+        },
+    )
 }
 
 /// A JSON body that no cache may keep.
 pub(crate) fn json(status: StatusCode, body: &impl Serialize) -> Answer {
     let body = match serde_json::to_vec(body) {
         Ok(body) => Bytes::from(body),
-        Err(_) => Bytes::from_static(br#"{"success":false,"error":"the answer is not JSON","code":"internal"}"#),
+        Err(_) => Bytes::from_static(
+            br#"{"success":false,"error":"the answer is not JSON","code":"internal"}"#,
+        ),
     };
     let mut answer = Response::new(OwnBody::full(body));
     *answer.status_mut() = status;
     let headers = answer.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     answer
 }

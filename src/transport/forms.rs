@@ -33,14 +33,23 @@ pub(crate) fn encoders() -> [Encoder; FORMS] {
 #[cfg(feature = "ws")]
 pub(crate) fn encoders() -> [Encoder; FORMS] {
     use super::ws::envelope::{encode_deflated, encode_packed, encode_text};
-    [sse::encode, encode_record, encode_text, encode_deflated, encode_packed]
+    [
+        sse::encode,
+        encode_record,
+        encode_text,
+        encode_deflated,
+        encode_packed,
+    ]
 }
 
 /// `id TAB channel TAB type TAB data LF`: names contain no tab, and JSON no line feed.
 fn encode_record(frame: &Frame<'_>, out: &mut Vec<u8>) {
     let name = frame.source.name(frame.index, Dialect::Stream);
     // Writing to a vector does not fail.
-    let _ = std::io::Write::write_fmt(out, format_args!("{}\t{}\t{name}\t", frame.position, frame.channel));
+    let _ = std::io::Write::write_fmt(
+        out,
+        format_args!("{}\t{}\t{name}\t", frame.position, frame.channel),
+    );
     frame.source.write_json(frame.index, Dialect::Stream, out);
     out.push(b'\n');
 }
@@ -69,11 +78,22 @@ mod tests {
     fn lines_come_off_a_chunk_one_by_one() {
         let mut chunk = Bytes::from_static(b"7-1\ta\tA\t{\"x\":\"\\t\"}\n7-2\tb\tB\t2\n");
         let data = |received: Option<Received>| match received {
-            Some(Received::Event { id, channel, kind, data }) => (id.seq, channel, kind, data),
+            Some(Received::Event {
+                id,
+                channel,
+                kind,
+                data,
+            }) => (id.seq, channel, kind, data),
             other => panic!("{other:?}"),
         };
-        assert_eq!(data(next_record(&mut chunk)), (1, "a".into(), "A".into(), "{\"x\":\"\\t\"}".into()));
-        assert_eq!(data(next_record(&mut chunk)), (2, "b".into(), "B".into(), "2".into()));
+        assert_eq!(
+            data(next_record(&mut chunk)),
+            (1, "a".into(), "A".into(), "{\"x\":\"\\t\"}".into())
+        );
+        assert_eq!(
+            data(next_record(&mut chunk)),
+            (2, "b".into(), "B".into(), "2".into())
+        );
         assert_eq!(next_record(&mut chunk), None);
     }
 }

@@ -25,7 +25,12 @@ pub(crate) fn stats(query: &Query) -> Result<StatsParams, Refusal> {
             None => None,
             Some(text) => match text.parse::<u64>() {
                 Ok(seconds @ 1..=3600) => Some(Duration::from_secs(seconds)),
-                _ => return Err(Refusal::bad_request("interval", "takes whole seconds, 1 to 3600")),
+                _ => {
+                    return Err(Refusal::bad_request(
+                        "interval",
+                        "takes whole seconds, 1 to 3600",
+                    ));
+                }
             },
         },
     })
@@ -36,7 +41,9 @@ pub(crate) fn window(query: &Query) -> Result<Option<Window>, Refusal> {
     let Some(text) = query.get_text("window") else {
         return Ok(None);
     };
-    let known = Window::ALL.into_iter().find(|window| window.as_str() == text);
+    let known = Window::ALL
+        .into_iter()
+        .find(|window| window.as_str() == text);
     known
         .map(Some)
         .ok_or_else(|| Refusal::bad_request("window", "takes 1m, 5m, 15m, 1h or 24h"))
@@ -91,12 +98,21 @@ pub(crate) fn max_rate(query: &Query) -> Result<Option<NonZeroU32>, Refusal> {
     };
     match text.parse::<NonZeroU32>() {
         Ok(rate) if rate.get() <= 1_000_000 => Ok(Some(rate)),
-        _ => Err(Refusal::bad_request("max_rate", "takes whole events a second, 1 to 1000000")),
+        _ => Err(Refusal::bad_request(
+            "max_rate",
+            "takes whole events a second, 1 to 1000000",
+        )),
     }
 }
 
 /// A number within bounds, or its default.
-pub(crate) fn number(query: &Query, name: &str, default: u64, least: u64, most: u64) -> Result<u64, Refusal> {
+pub(crate) fn number(
+    query: &Query,
+    name: &str,
+    default: u64,
+    least: u64,
+    most: u64,
+) -> Result<u64, Refusal> {
     match query.get_text(name).map(str::parse::<u64>) {
         None => Ok(default),
         Some(Ok(number)) if (least..=most).contains(&number) => Ok(number),
@@ -109,16 +125,24 @@ pub(crate) fn number(query: &Query, name: &str, default: u64, least: u64, most: 
 
 /// Where to begin: the header wins, because browsers keep a stale query when they reconnect (WHATWG HTML 9.2.4).
 pub(crate) fn start(headers: &HeaderMap, query: &Query) -> Start {
-    if let Some(header) = headers.get("last-event-id").filter(|header| !header.is_empty()) {
+    if let Some(header) = headers
+        .get("last-event-id")
+        .filter(|header| !header.is_empty())
+    {
         return header.to_str().map_or(Start::Unknown, Start::parse);
     }
-    let given = query.get_text("since").or_else(|| query.get_text("lastEventId"));
+    let given = query
+        .get_text("since")
+        .or_else(|| query.get_text("lastEventId"));
     given.map_or(Start::Latest, Start::parse)
 }
 
 /// The members of a comma-separated list, without spaces and empty ones.
 pub(crate) fn list(text: Option<&str>) -> impl Iterator<Item = &str> {
-    text.unwrap_or_default().split(',').map(str::trim).filter(|member| !member.is_empty())
+    text.unwrap_or_default()
+        .split(',')
+        .map(str::trim)
+        .filter(|member| !member.is_empty())
 }
 
 #[cfg(test)]
@@ -139,23 +163,48 @@ mod tests {
         ];
         for (text, name) in cases {
             let refusal = stats(&query(text)).unwrap_err();
-            assert!(refusal.sentence().contains(name), "{text}: {}", refusal.sentence());
+            assert!(
+                refusal.sentence().contains(name),
+                "{text}: {}",
+                refusal.sentence()
+            );
         }
-        for (text, name) in [("only_errors=yes", "only_errors"), ("level=loud", "level"), ("level=,", "level")] {
+        for (text, name) in [
+            ("only_errors=yes", "only_errors"),
+            ("level=loud", "level"),
+            ("level=,", "level"),
+        ] {
             let refusal = filter(&query(text)).unwrap_err();
-            assert!(refusal.sentence().contains(name), "{text}: {}", refusal.sentence());
+            assert!(
+                refusal.sentence().contains(name),
+                "{text}: {}",
+                refusal.sentence()
+            );
         }
         for text in ["max_rate=0", "max_rate=-1", "max_rate=1000001"] {
-            assert!(max_rate(&query(text)).unwrap_err().sentence().contains("max_rate"));
+            assert!(
+                max_rate(&query(text))
+                    .unwrap_err()
+                    .sentence()
+                    .contains("max_rate")
+            );
         }
-        assert!(number(&query("limit=9"), "limit", 5, 1, 8).unwrap_err().sentence().contains("1 to 8"));
+        assert!(
+            number(&query("limit=9"), "limit", 5, 1, 8)
+                .unwrap_err()
+                .sentence()
+                .contains("1 to 8")
+        );
     }
 
     #[test]
     fn a_single_level_is_a_minimum_and_a_list_is_a_set() {
         let of = |text| filter(&query(text)).unwrap().level;
         assert_eq!(of("level=warn"), Some(LevelFilter::AtLeast(Level::Warn)));
-        assert_eq!(of("level=WARN,debug"), Some(LevelFilter::AnyOf(vec![Level::Warn, Level::Debug])));
+        assert_eq!(
+            of("level=WARN,debug"),
+            Some(LevelFilter::AnyOf(vec![Level::Warn, Level::Debug]))
+        );
         assert_eq!(of("level="), None);
     }
 
@@ -168,7 +217,10 @@ mod tests {
         assert_eq!(start(&headers, &query), Start::Last(5));
         headers.insert("last-event-id", "earliest".parse().unwrap());
         assert_eq!(start(&headers, &query), Start::Earliest);
-        headers.insert("last-event-id", http::HeaderValue::from_bytes(b"\xff").unwrap());
+        headers.insert(
+            "last-event-id",
+            http::HeaderValue::from_bytes(b"\xff").unwrap(),
+        );
         assert_eq!(start(&headers, &query), Start::Unknown);
     }
 }

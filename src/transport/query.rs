@@ -16,10 +16,18 @@ impl Query {
     /// A pair that is not UTF-8 when decoded; the sentence names the parameter.
     pub(crate) fn parse(query: Option<&str>) -> Result<Self, Refusal> {
         let mut pairs = Vec::new();
-        for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()).take(MAX_PAIRS) {
+        for pair in query
+            .unwrap_or_default()
+            .split('&')
+            .filter(|pair| !pair.is_empty())
+            .take(MAX_PAIRS)
+        {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let Some(name) = decode(name) else {
-                return Err(Refusal::bad_request("query", "a parameter's name is not UTF-8"));
+                return Err(Refusal::bad_request(
+                    "query",
+                    "a parameter's name is not UTF-8",
+                ));
             };
             let Some(value) = decode(value) else {
                 return Err(Refusal::bad_request(&name, "the value is not UTF-8"));
@@ -37,12 +45,17 @@ impl Query {
 
     #[cfg(feature = "ws")]
     pub(crate) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.pairs.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+        self.pairs
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     /// The first value of a name.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
-        self.pairs.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+        self.pairs
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
     }
 
     /// The first value of a name, unless it is empty.
@@ -59,7 +72,11 @@ pub(crate) fn decode(text: &str) -> Option<String> {
     let mut decoded = Vec::with_capacity(bytes.len());
     let mut index = 0;
     while index < bytes.len() {
-        let hex = |at: usize| bytes.get(at).and_then(|byte| char::from(*byte).to_digit(16));
+        let hex = |at: usize| {
+            bytes
+                .get(at)
+                .and_then(|byte| char::from(*byte).to_digit(16))
+        };
         match bytes[index] {
             b'+' => decoded.push(b' '),
             b'%' => match (hex(index + 1), hex(index + 2)) {
@@ -96,7 +113,11 @@ mod tests {
     #[test]
     fn a_value_that_is_not_utf8_names_its_parameter() {
         let refusal = Query::parse(Some("user_id=%ff")).unwrap_err();
-        assert!(refusal.sentence().contains("user_id"), "{}", refusal.sentence());
+        assert!(
+            refusal.sentence().contains("user_id"),
+            "{}",
+            refusal.sentence()
+        );
     }
 
     proptest! {

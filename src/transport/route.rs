@@ -122,10 +122,26 @@ mod tests {
     #[test]
     fn whole_segments_are_matched() {
         let mounts = mounts();
-        for path in ["/stream", "/stream/", "/stream/stats", "/ws", "/api/realtime/nothing", "/realtime", "/realtime/"] {
+        for path in [
+            "/stream",
+            "/stream/",
+            "/stream/stats",
+            "/ws",
+            "/api/realtime/nothing",
+            "/realtime",
+            "/realtime/",
+        ] {
             assert!(mounts.claims(path), "{path}");
         }
-        for path in ["/", "/streams", "/api", "/api/realtimes", "/v1/stream", "/realtime2", ""] {
+        for path in [
+            "/",
+            "/streams",
+            "/api",
+            "/api/realtimes",
+            "/v1/stream",
+            "/realtime2",
+            "",
+        ] {
             assert!(!mounts.claims(path), "{path}");
         }
     }
@@ -142,8 +158,14 @@ mod tests {
             ("/realtime", Some(Route::Page(""))),
             ("/realtime/assets/x.js", Some(Route::Page("/assets/x.js"))),
             ("/api/realtime", None),
-            ("/api/realtime/providers/openai", Some(Route::Provider("openai"))),
-            ("/api/realtime/providers/openai/metrics", Some(Route::ProviderMetrics("openai"))),
+            (
+                "/api/realtime/providers/openai",
+                Some(Route::Provider("openai")),
+            ),
+            (
+                "/api/realtime/providers/openai/metrics",
+                Some(Route::ProviderMetrics("openai")),
+            ),
             ("/api/realtime/providers/", None),
             ("/api/realtime/providers/a/b", None),
             ("/api/realtime/providers//metrics", None),

@@ -5,6 +5,8 @@ use std::{future::Future, pin::Pin, sync::Arc};
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, header, request::Parts};
 
+#[cfg(feature = "dashboard")]
+use super::dashboard::{Dashboard, Mount as PageMount};
 use super::{
     answer::{self, Answer, Refusal},
     params,
@@ -13,8 +15,6 @@ use super::{
     route::{Mounts, Route},
     stream::{self, Wanted},
 };
-#[cfg(feature = "dashboard")]
-use super::dashboard::{Dashboard, Mount as PageMount};
 use crate::{
     access::{Gate, GateSettings, Principal},
     error::Error,
@@ -78,7 +78,10 @@ impl Router {
             mounts,
             gate,
         };
-        Ok(Self { keeper, shared: Arc::new(shared) })
+        Ok(Self {
+            keeper,
+            shared: Arc::new(shared),
+        })
     }
 
     pub(crate) fn keeper(&self) -> &Arc<Keeper> {
@@ -92,7 +95,11 @@ impl Own for Router {
         self.shared.mounts.claims(path)
     }
 
-    fn call(&self, parts: Parts, body: OwnRequestBody) -> Pin<Box<dyn Future<Output = Answer> + Send>> {
+    fn call(
+        &self,
+        parts: Parts,
+        body: OwnRequestBody,
+    ) -> Pin<Box<dyn Future<Output = Answer> + Send>> {
         self.shared.runtime.start();
         let shared = self.shared.clone();
         Box::pin(shared.answer(parts, body))
@@ -117,21 +124,31 @@ impl Shared {
         answer
     }
 
-    async fn route(self: &Arc<Self>, parts: &Parts, _body: OwnRequestBody) -> Result<Answer, Refusal> {
+    async fn route(
+        self: &Arc<Self>,
+        parts: &Parts,
+        _body: OwnRequestBody,
+    ) -> Result<Answer, Refusal> {
         let path = parts.uri.path();
         let Some(route) = self.mounts.route(path) else {
             return Err(Refusal::not_found("there is nothing at this path"));
         };
         // A probe has no credentials, and learns nothing but whether to send traffic.
         match route {
-            Route::Live => return read_only(parts, || Ok(answer::data(serde_json::json!({"status": "live"})))),
+            Route::Live => {
+                return read_only(parts, || {
+                    Ok(answer::data(serde_json::json!({"status": "live"})))
+                });
+            }
             Route::Ready => return read_only(parts, || rest::ready(&self.runtime)),
             _ => {}
         }
         // The page holds no data, and tells those who may not look what they need.
         #[cfg(feature = "dashboard")]
         if let Route::Page(rest) = route {
-            let answer = self.page.respond(&parts.method, rest, parts.uri.query(), &parts.headers);
+            let answer = self
+                .page
+                .respond(&parts.method, rest, parts.uri.query(), &parts.headers);
             return Ok(answer.map(OwnBody::full));
         }
         let query = Query::parse(parts.uri.query())?;
@@ -140,20 +157,33 @@ impl Shared {
             return super::ws::open(self, parts, rest, query).await;
         }
         let principal = self.gate.admit(parts).await?;
-        let caller = Caller { principal, gate: &self.gate };
+        let caller = Caller {
+            principal,
+            gate: &self.gate,
+        };
         match route {
-            Route::Stream | Route::StreamChannel(_) | Route::StreamReconnect => self.stream(&caller, parts, route, query),
+            Route::Stream | Route::StreamChannel(_) | Route::StreamReconnect => {
+                self.stream(&caller, parts, route, query)
+            }
             Route::Ticket => {
                 if parts.method != Method::POST {
                     return Err(Refusal::method_not_allowed("POST"));
                 }
                 rest::ticket(&caller)
             }
-            _ => read_only(parts, || rest::answer(&self.runtime, &self.mounts, &caller, route, &query)),
+            _ => read_only(parts, || {
+                rest::answer(&self.runtime, &self.mounts, &caller, route, &query)
+            }),
         }
     }
 
-    fn stream(&self, caller: &Caller<'_>, parts: &Parts, route: Route<'_>, query: Query) -> Result<Answer, Refusal> {
+    fn stream(
+        &self,
+        caller: &Caller<'_>,
+        parts: &Parts,
+        route: Route<'_>,
+        query: Query,
+    ) -> Result<Answer, Refusal> {
         if parts.method != Method::GET && parts.method != Method::HEAD {
             return Err(Refusal::method_not_allowed("GET, HEAD"));
         }
@@ -162,23 +192,40 @@ impl Shared {
         let names = match route {
             Route::StreamChannel(name) => vec![name.to_owned()],
             _ => {
-                let listed = query.get_text("channels").or_else(|| query.get_text("metrics"));
+                let listed = query
+                    .get_text("channels")
+                    .or_else(|| query.get_text("metrics"));
                 params::list(listed).map(ToOwned::to_owned).collect()
             }
         };
         let Some(token) = token else {
             if route == Route::StreamReconnect {
-                return Err(Refusal::bad_request("token", "takes the reconnect token of an earlier stream"));
+                return Err(Refusal::bad_request(
+                    "token",
+                    "takes the reconnect token of an earlier stream",
+                ));
             }
-            return stream::open(&self.runtime, caller, parts, Wanted::new(names, query, query_text, parts));
+            return stream::open(
+                &self.runtime,
+                caller,
+                parts,
+                Wanted::new(names, query, query_text, parts),
+            );
         };
         // Never a loop of failures: with a token that is no good any more, a fresh session, which says that the old one
         // is lost.
-        let resumed = self.gate.reconnect_tokens().verify(&caller.principal, &token);
+        let resumed = self
+            .gate
+            .reconnect_tokens()
+            .verify(&caller.principal, &token);
         let wanted = match resumed {
             Ok(resume) => Wanted::resumed(resume, &query, parts)?,
             Err(_) => {
-                let names = if names.is_empty() { vec!["all".to_owned()] } else { names };
+                let names = if names.is_empty() {
+                    vec!["all".to_owned()]
+                } else {
+                    names
+                };
                 Wanted::new(names, query, query_text, parts).lost()
             }
         };
@@ -187,7 +234,10 @@ impl Shared {
 }
 
 /// For paths that take GET and HEAD.
-fn read_only(parts: &Parts, answer: impl FnOnce() -> Result<Answer, Refusal>) -> Result<Answer, Refusal> {
+fn read_only(
+    parts: &Parts,
+    answer: impl FnOnce() -> Result<Answer, Refusal>,
+) -> Result<Answer, Refusal> {
     if parts.method != Method::GET && parts.method != Method::HEAD {
         return Err(Refusal::method_not_allowed("GET, HEAD"));
     }
@@ -200,7 +250,9 @@ fn without_body(mut answer: Answer) -> Answer {
         && answer.status() != StatusCode::NO_CONTENT
         && !answer.headers().contains_key(header::CONTENT_LENGTH)
     {
-        answer.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(len));
+        answer
+            .headers_mut()
+            .insert(header::CONTENT_LENGTH, HeaderValue::from(len));
     }
     *answer.body_mut() = OwnBody::full(Bytes::new());
     answer

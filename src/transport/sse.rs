@@ -59,7 +59,12 @@ pub(crate) fn escape_line_separators(out: &mut Vec<u8>, start: usize) {
 }
 
 /// One frame of our own: `retry` and `id` where they are given.
-fn control_frame(retry: Option<Duration>, id: Option<Position>, event: &str, data: &impl Serialize) -> Bytes {
+fn control_frame(
+    retry: Option<Duration>,
+    id: Option<Position>,
+    event: &str,
+    data: &impl Serialize,
+) -> Bytes {
     let mut head = String::new();
     if let Some(retry) = retry {
         let _ = writeln!(head, "retry: {}", retry.as_millis());
@@ -124,13 +129,27 @@ pub(crate) struct SseBody {
 }
 
 /// The first frame: it sets the wait before a reconnect, and the position from which the client would resume.
-pub(crate) fn established(first: &Established<'_>, subscription: &Subscription, retry: Retry) -> Bytes {
+pub(crate) fn established(
+    first: &Established<'_>,
+    subscription: &Subscription,
+    retry: Retry,
+) -> Bytes {
     let wait = retry.pick(subscription.connection_id());
-    control_frame(Some(wait), Some(subscription.position()), "connection_established", first)
+    control_frame(
+        Some(wait),
+        Some(subscription.position()),
+        "connection_established",
+        first,
+    )
 }
 
 impl SseBody {
-    pub(crate) fn new(first: Bytes, subscription: Subscription, clock: Clock, retry: Retry) -> Self {
+    pub(crate) fn new(
+        first: Bytes,
+        subscription: Subscription,
+        clock: Clock,
+        retry: Retry,
+    ) -> Self {
         Self {
             first: Some(first),
             subscription,
@@ -144,16 +163,25 @@ impl SseBody {
             Read::Events(bytes) => bytes,
             Read::Gap(gap) => self.gap_frame(&gap),
             Read::Heartbeat(position) => {
-                let beat = Heartbeat { timestamp: self.clock.unix_seconds() };
+                let beat = Heartbeat {
+                    timestamp: self.clock.unix_seconds(),
+                };
                 control_frame(None, Some(position), "heartbeat", &beat)
             }
             Read::Closed(reason) => {
-                let wait = self.retry.pick(self.subscription.connection_id() ^ self.clock.now_us());
+                let wait = self
+                    .retry
+                    .pick(self.subscription.connection_id() ^ self.clock.now_us());
                 let drain = Drain {
                     reason: reason.as_str(),
                     retry_ms: wait.as_millis() as u64,
                 };
-                control_frame(Some(wait), Some(self.subscription.position()), "drain", &drain)
+                control_frame(
+                    Some(wait),
+                    Some(self.subscription.position()),
+                    "drain",
+                    &drain,
+                )
             }
         }
     }
@@ -202,8 +230,14 @@ impl Body for SseBody {
 pub(crate) fn answer(body: OwnBody) -> Answer {
     let mut answer = Response::new(body);
     let headers = answer.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/event-stream"),
+    );
+    headers.insert(
+        header::CACHE_CONTROL,
+        HeaderValue::from_static("no-cache, no-transform"),
+    );
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     answer
 }
@@ -214,8 +248,15 @@ pub(crate) fn busy(retry: Duration) -> Answer {
     struct Busy {
         retry_ms: u64,
     }
-    let busy = Busy { retry_ms: retry.as_millis() as u64 };
-    answer(OwnBody::full(control_frame(Some(retry), None, "busy", &busy)))
+    let busy = Busy {
+        retry_ms: retry.as_millis() as u64,
+    };
+    answer(OwnBody::full(control_frame(
+        Some(retry),
+        None,
+        "busy",
+        &busy,
+    )))
 }
 
 #[cfg(test)]
@@ -252,8 +293,16 @@ mod tests {
             n: u8,
         }
         let position = Position { epoch: 7, seq: 3 };
-        let frame = control_frame(Some(Duration::from_millis(1500)), Some(position), "drain", &Data { n: 1 });
-        assert_eq!(frame, "retry: 1500\nid: 7-3\nevent: drain\ndata: {\"n\":1}\n\n");
+        let frame = control_frame(
+            Some(Duration::from_millis(1500)),
+            Some(position),
+            "drain",
+            &Data { n: 1 },
+        );
+        assert_eq!(
+            frame,
+            "retry: 1500\nid: 7-3\nevent: drain\ndata: {\"n\":1}\n\n"
+        );
     }
 
     #[test]
@@ -264,6 +313,10 @@ mod tests {
         };
         let picks: std::collections::HashSet<_> = (0..100).map(|seed| retry.pick(seed)).collect();
         assert!(picks.len() > 80);
-        assert!(picks.iter().all(|pick| (1000..=3000).contains(&pick.as_millis())));
+        assert!(
+            picks
+                .iter()
+                .all(|pick| (1000..=3000).contains(&pick.as_millis()))
+        );
     }
 }

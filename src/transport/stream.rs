@@ -35,7 +35,12 @@ impl Wanted {
     pub(crate) fn new(names: Vec<String>, query: Query, query_text: &str, parts: &Parts) -> Self {
         let start = params::start(&parts.headers, &query);
         let subscription = format!("channels={}&{}", names.join(","), lasting(query_text));
-        Self { names, query, subscription, start }
+        Self {
+            names,
+            query,
+            subscription,
+            start,
+        }
     }
 
     /// What a reconnect token says; the position in the header or the query, which is newer, wins.
@@ -45,8 +50,15 @@ impl Wanted {
             newer => newer,
         };
         let query = Query::parse(Some(&resume.subscription))?;
-        let names = params::list(query.get_text("channels")).map(ToOwned::to_owned).collect();
-        Ok(Self { names, query, subscription: resume.subscription, start })
+        let names = params::list(query.get_text("channels"))
+            .map(ToOwned::to_owned)
+            .collect();
+        Ok(Self {
+            names,
+            query,
+            subscription: resume.subscription,
+            start,
+        })
     }
 
     /// The token is not good any more: a fresh session that says so.
@@ -58,18 +70,42 @@ impl Wanted {
 
 /// The query without credentials and positions.
 pub(super) fn lasting(query: &str) -> String {
-    const FLEETING: [&str; 6] = ["since", "lastEventId", "token", "ticket", "channels", "metrics"];
+    const FLEETING: [&str; 6] = [
+        "since",
+        "lastEventId",
+        "token",
+        "ticket",
+        "channels",
+        "metrics",
+    ];
     let lasts = |pair: &&str| !FLEETING.contains(&pair.split('=').next().unwrap_or_default());
-    let pairs: Vec<_> = query.split('&').filter(|pair| !pair.is_empty()).filter(lasts).collect();
+    let pairs: Vec<_> = query
+        .split('&')
+        .filter(|pair| !pair.is_empty())
+        .filter(lasts)
+        .collect();
     pairs.join("&")
 }
 
 /// Answers with a stream; nothing in it waits.
-pub(crate) fn open(runtime: &Arc<Runtime>, caller: &Caller<'_>, parts: &Parts, wanted: Wanted) -> Result<Answer, Refusal> {
+pub(crate) fn open(
+    runtime: &Arc<Runtime>,
+    caller: &Caller<'_>,
+    parts: &Parts,
+    wanted: Wanted,
+) -> Result<Answer, Refusal> {
     let principal = &caller.principal;
     let tenant = principal.tenant_arc().cloned();
     let stats = params::stats(&wanted.query)?;
-    let spec = view_spec(runtime, principal, tenant, &wanted.names, stats, &wanted.query, SSE_FORM)?;
+    let spec = view_spec(
+        runtime,
+        principal,
+        tenant,
+        &wanted.names,
+        stats,
+        &wanted.query,
+        SSE_FORM,
+    )?;
     let max_rate = params::max_rate(&wanted.query)?;
     if parts.method == Method::HEAD {
         return Ok(sse::answer(OwnBody::full(bytes::Bytes::new())));
@@ -82,7 +118,11 @@ pub(crate) fn open(runtime: &Arc<Runtime>, caller: &Caller<'_>, parts: &Parts, w
     if let Some(rate) = max_rate {
         subscription.limit_rate(rate);
     }
-    let connection_id = format!("{}-{}", runtime.config.instance, subscription.connection_id());
+    let connection_id = format!(
+        "{}-{}",
+        runtime.config.instance,
+        subscription.connection_id()
+    );
     let position = subscription.position().to_string();
     let tokens = caller.gate.reconnect_tokens();
     let token = tokens.issue(principal, &wanted.subscription, &position);
@@ -117,7 +157,10 @@ pub(super) fn view_spec(
 ) -> Result<ViewSpec, Refusal> {
     let filter = params::filter(query)?;
     if names.is_empty() {
-        return Err(Refusal::bad_request("channels", "takes a comma-separated list of channels"));
+        return Err(Refusal::bad_request(
+            "channels",
+            "takes a comma-separated list of channels",
+        ));
     }
     let all = names.iter().any(|name| name == "all");
     if all && principal.may_read("all") {
@@ -132,12 +175,24 @@ pub(super) fn view_spec(
             true => ChannelSet::All,
             false => ChannelSet::AllBut(replaced.into()),
         };
-        return Ok(ViewSpec { channels, filter, tenant, form });
+        return Ok(ViewSpec {
+            channels,
+            filter,
+            tenant,
+            form,
+        });
     }
     let mut ids = Vec::new();
-    let listed = if all { runtime.hub.channel_names() } else { names.to_vec() };
+    let listed = if all {
+        runtime.hub.channel_names()
+    } else {
+        names.to_vec()
+    };
     for name in &listed {
-        let id = runtime.hub.channel_id(name).ok_or_else(|| unknown_channel(&runtime.hub, name))?;
+        let id = runtime
+            .hub
+            .channel_id(name)
+            .ok_or_else(|| unknown_channel(&runtime.hub, name))?;
         if !principal.may_read(name) {
             if all {
                 continue;
@@ -148,7 +203,12 @@ pub(super) fn view_spec(
     }
     ids.sort_unstable();
     ids.dedup();
-    Ok(ViewSpec { channels: ChannelSet::Some(ids.into()), filter, tenant, form })
+    Ok(ViewSpec {
+        channels: ChannelSet::Some(ids.into()),
+        filter,
+        tenant,
+        form,
+    })
 }
 
 /// The channel itself, or the variant of it that the parameters or the tenant ask for.
@@ -165,15 +225,25 @@ fn variant_of(
         if usual && tenant.is_none() {
             return Ok(id);
         }
-        Variant::Stats { window, interval, tenant: tenant.cloned() }
+        Variant::Stats {
+            window,
+            interval,
+            tenant: tenant.cloned(),
+        }
     } else if let Some(tenant) = tenant.filter(|_| id == runtime.built_in.providers) {
-        Variant::Providers { tenant: tenant.clone() }
+        Variant::Providers {
+            tenant: tenant.clone(),
+        }
     } else {
         return Ok(id);
     };
     runtime.variant(variant).map_err(|error| {
-        Refusal::new(http::StatusCode::SERVICE_UNAVAILABLE, "too_many_variants", error.to_string())
-            .with_header(header::RETRY_AFTER, HeaderValue::from_static("60"))
+        Refusal::new(
+            http::StatusCode::SERVICE_UNAVAILABLE,
+            "too_many_variants",
+            error.to_string(),
+        )
+        .with_header(header::RETRY_AFTER, HeaderValue::from_static("60"))
     })
 }
 
@@ -184,7 +254,10 @@ pub(super) fn unknown_channel(hub: &Hub, name: &str) -> Refusal {
     Refusal::new(
         http::StatusCode::NOT_FOUND,
         "unknown_channel",
-        format!("channel '{name}' is not known; known are {}", known.join(", ")),
+        format!(
+            "channel '{name}' is not known; known are {}",
+            known.join(", ")
+        ),
     )
     .with_details(serde_json::json!({"channels": known}))
 }
@@ -193,17 +266,25 @@ pub(super) fn unknown_channel(hub: &Hub, name: &str) -> Refusal {
 /// says when to come back.
 fn refuse(refused: Refused, parts: &Parts, retry: Retry, seed: u64) -> Result<Answer, Refusal> {
     let wait = retry.pick(seed);
-    let accepts = parts.headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    let accepts = parts
+        .headers
+        .get(header::ACCEPT)
+        .and_then(|accept| accept.to_str().ok());
     let event_source = accepts.is_some_and(|accept| accept.contains("text/event-stream"))
         && parts.headers.contains_key("sec-fetch-mode");
     if event_source {
         return Ok(sse::busy(wait));
     }
     let (code, sentence) = match refused {
-        Refused::Full => ("too_many_clients", "as many clients as max_clients allows are connected"),
+        Refused::Full => (
+            "too_many_clients",
+            "as many clients as max_clients allows are connected",
+        ),
         Refused::Closed => ("shutting_down", "the server is shutting down"),
     };
     let seconds = wait.as_secs().max(1);
-    Err(Refusal::new(http::StatusCode::SERVICE_UNAVAILABLE, code, sentence)
-        .with_header(header::RETRY_AFTER, HeaderValue::from(seconds)))
+    Err(
+        Refusal::new(http::StatusCode::SERVICE_UNAVAILABLE, code, sentence)
+            .with_header(header::RETRY_AFTER, HeaderValue::from(seconds)),
+    )
 }

@@ -16,7 +16,9 @@ use http_body_util::{BodyExt, Empty, Full};
 use super::support::{Failure, Observed, ReqBody, Scripted, Step, answers, call, frame, get, poll};
 use crate::{
     collector::Limits,
-    middleware::{Own, OwnBody, OwnRequestBody, RealtimeService, RequestMeter, Usage, service::OwnFuture},
+    middleware::{
+        Own, OwnBody, OwnRequestBody, RealtimeService, RequestMeter, Usage, service::OwnFuture,
+    },
 };
 
 /// A handler that attributes its request.

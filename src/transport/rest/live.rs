@@ -95,7 +95,10 @@ pub(super) fn hub_stats(ask: &Ask<'_>) -> Result<Answer, Refusal> {
 }
 
 fn subscriptions(channels: &[ChannelStats]) -> BTreeMap<&str, usize> {
-    channels.iter().map(|channel| (channel.name.as_str(), channel.subscribers)).collect()
+    channels
+        .iter()
+        .map(|channel| (channel.name.as_str(), channel.subscribers))
+        .collect()
 }
 
 #[derive(Serialize)]
@@ -130,7 +133,9 @@ impl<'a> From<&'a HubStats> for Hub<'a> {
 /// Is it up, is it fast, what does it cost: totals, rates, and the health of each part.
 pub(super) fn overview(ask: &Ask<'_>) -> Result<Answer, Refusal> {
     let runtime = ask.runtime;
-    let snapshot = runtime.aggregator.snapshot(Window::FiveMinutes, ask.tenant());
+    let snapshot = runtime
+        .aggregator
+        .snapshot(Window::FiveMinutes, ask.tenant());
     let providers = runtime.aggregator.providers(ask.tenant());
     let hub = runtime.hub.stats();
     let totals = runtime.collector.totals();

@@ -54,7 +54,13 @@ pub(crate) fn answer(
 ) -> Result<Answer, Refusal> {
     let position = runtime.hub.position();
     runtime.aggregator.refresh();
-    let ask = Ask { runtime, mounts, caller, query, position };
+    let ask = Ask {
+        runtime,
+        mounts,
+        caller,
+        query,
+        position,
+    };
     match route {
         Route::Info => live::info(&ask),
         Route::HubStats => live::hub_stats(&ask),
@@ -75,7 +81,11 @@ pub(crate) fn answer(
 /// 503 as soon as the drain has begun, so that balancers send traffic elsewhere.
 pub(crate) fn ready(runtime: &Runtime) -> Result<Answer, Refusal> {
     if runtime.is_shutting_down() {
-        return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "shutting_down", "the server is shutting down"));
+        return Err(Refusal::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "shutting_down",
+            "the server is shutting down",
+        ));
     }
     Ok(answer::data(serde_json::json!({"status": "ready"})))
 }
@@ -83,7 +93,9 @@ pub(crate) fn ready(runtime: &Runtime) -> Result<Answer, Refusal> {
 /// A ticket for those who can send no header: EventSource, and WebSocket in browsers.
 pub(crate) fn ticket(caller: &Caller<'_>) -> Result<Answer, Refusal> {
     let (ticket, lifetime) = caller.gate.issue_ticket(&caller.principal, None)?;
-    Ok(answer::data(serde_json::json!({"ticket": ticket, "expires_in": lifetime.as_secs()})))
+    Ok(answer::data(
+        serde_json::json!({"ticket": ticket, "expires_in": lifetime.as_secs()}),
+    ))
 }
 
 /// An object with the position beside its members.
@@ -94,5 +106,8 @@ fn placed(ask: &Ask<'_>, data: impl serde::Serialize) -> Answer {
         data: T,
         position: Position,
     }
-    answer::data(Placed { data, position: ask.position })
+    answer::data(Placed {
+        data,
+        position: ask.position,
+    })
 }
