@@ -1,6 +1,6 @@
 //! Runtime: builds the parts, and runs the background tasks until shutdown. The one place that spawns.
 
-use std::{collections::HashMap, fmt, future::Future, sync::Arc, time::Duration};
+use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -13,7 +13,8 @@ use crate::{
     error::{Error, Kind},
     hub::{ChannelConfig, ChannelId, Encoder, FORMS, Hub, HubSettings, Inbox, Source},
     middleware::Recorder,
-    sync::{AtomicBool, AtomicUsize, Mutex, Ordering, lock},
+    publish::Event,
+    sync::{AtomicBool, Mutex, Ordering, lock},
     telemetry::{Gauges, SystemEvent},
     transport,
 };
@@ -41,7 +42,6 @@ pub(crate) struct Runtime {
     pub(crate) hub: Arc<Hub>,
     pub(crate) built_in: BuiltIn,
     pub(crate) gauges: Gauges,
-    pub(crate) sockets: Sockets,
     variants: Mutex<HashMap<Variant, Active>>,
     /// The host's own token, or one of ours: ends everything.
     shutdown: CancellationToken,
@@ -63,46 +63,6 @@ pub(crate) enum Variant {
     Providers {
         tenant: Arc<str>,
     },
-}
-
-/// Open WebSockets: those that read the hub, and those that have yet to say who they are. Counts: relaxed.
-#[derive(Debug, Default)]
-pub(crate) struct Sockets {
-    open: AtomicUsize,
-    #[cfg(feature = "ws")]
-    lobby: AtomicUsize,
-}
-
-impl Sockets {
-    pub(crate) fn count(&self) -> usize {
-        self.open.load(Ordering::Relaxed)
-    }
-
-    #[cfg(feature = "ws")]
-    pub(crate) fn opened(&self) {
-        self.open.fetch_add(1, Ordering::Relaxed);
-    }
-
-    #[cfg(feature = "ws")]
-    pub(crate) fn closed(&self) {
-        self.open.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    /// A tenth of the clients may be about to authenticate; false where that many are.
-    #[cfg(feature = "ws")]
-    pub(crate) fn enter_lobby(&self, max_clients: usize) -> bool {
-        let most = (max_clients / 10).clamp(16, 1024);
-        let entered = self.lobby.fetch_add(1, Ordering::Relaxed) < most;
-        if !entered {
-            self.leave_lobby();
-        }
-        entered
-    }
-
-    #[cfg(feature = "ws")]
-    pub(crate) fn leave_lobby(&self) {
-        self.lobby.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 /// At most this many at a time; each costs a snapshot at its pace and the memory of one event.
@@ -161,7 +121,7 @@ impl Runtime {
             max_clients: config.max_clients,
             flush_interval: config.flush_interval,
             heartbeat_interval: config.heartbeat_interval,
-            stall_timeout: config.stall_timeout,
+            stall_timeout: config.stall_timeout.min(config.client_timeout),
             encoders: encoders(),
         };
         let (hub, inbox) = Hub::new(settings, clock);
@@ -183,7 +143,6 @@ impl Runtime {
             hub,
             built_in,
             gauges: Gauges::default(),
-            sockets: Sockets::default(),
             variants: Mutex::default(),
             shutdown,
             hub_shutdown: CancellationToken::new(),
@@ -201,6 +160,7 @@ impl Runtime {
         let runtime = Arc::downgrade(self);
         let recorder = Recorder::new(self.collector.clone(), self.clock)
             .currency(&self.config.currency)
+            .enabled(self.config.enabled)
             .on_first_use(move || runtime.upgrade().is_none_or(|runtime| runtime.start()));
         match &self.config.route_label {
             Some(hook) => recorder.route_hook(hook.clone()),
@@ -240,7 +200,7 @@ impl Runtime {
         self.tasks.spawn(connection);
     }
 
-    /// Resolves when the shutdown begins.
+    /// Is cancelled when the shutdown begins.
     #[cfg(feature = "ws")]
     pub(crate) fn shutdown_token(&self) -> &CancellationToken {
         &self.shutdown
@@ -269,6 +229,35 @@ impl Runtime {
 
     pub(crate) fn is_shutting_down(&self) -> bool {
         self.hub.is_closed() || self.shutdown.is_cancelled()
+    }
+
+    /// An event of the host and the channel that it goes to; see [`RealtimeHandle::publish`](crate::RealtimeHandle::publish).
+    pub(crate) fn checked(&self, event: Event) -> Result<(ChannelId, Arc<dyn Source>), Error> {
+        let Some(channel) = self.hub.channel_id(&event.channel) else {
+            return Err(Error::new(
+                Kind::UnknownChannel,
+                format!("channel {:.64?} is not registered", event.channel),
+            ));
+        };
+        let built_in = self.built_in;
+        if [
+            built_in.stats,
+            built_in.logs,
+            built_in.providers,
+            built_in.requests,
+            built_in.system,
+        ]
+        .contains(&channel)
+        {
+            return Err(Error::new(
+                Kind::Invalid,
+                format!(
+                    "channel {:?} is filled by the crate; register one of your own",
+                    event.channel
+                ),
+            ));
+        }
+        Ok((channel, Arc::new(event.into_source()?)))
     }
 
     /// The channel of a variant; made on demand, given up when nobody has read it for a minute.

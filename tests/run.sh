@@ -118,10 +118,7 @@ clients() {
         python3 -m venv "$tools/venv"
         "$tools/venv/bin/python" -m pip install --quiet 'sseclient-py==1.8.0' 'requests>=2,<3'
     fi
-    if ! [ -d "$tools/node_modules/eventsource" ]; then
-        echo "eventsource is missing (the npm client): installing it into $tools"
-        npm install --prefix "$tools" --no-save --no-audit --no-fund --loglevel=error 'eventsource@3'
-    fi
+    node_packages
     GO111MODULE=off GOCACHE="$tools/go-cache" GOFLAGS= go build -o "$tools/scanner" tests/clients/scanner.go
 
     section "clients: tests that need them"
@@ -129,16 +126,27 @@ clients() {
     counted cargo test --locked --quiet --all-features --tests -- --ignored
 }
 
-# The page in a real Chromium.
+# The page: its modules in Node.js, the whole of it in a real Chromium.
 browser() {
-    if ! [ -d tests/browser ]; then
-        return
-    fi
     section "browser"
-    need node nodejs "the browser tests"
+    need node nodejs "the page's tests"
+    need npm npm "to fetch the package playwright-core"
     need chromium chromium "the page is tested in a real browser"
+    node_packages
     cargo build --locked --quiet --all-features --example gateway
-    GATEWAY="$target/debug/examples/gateway" counted node --test --test-reporter=tap tests/browser/
+    GATEWAY="$target/debug/examples/gateway" NODE_TOOLS="$tools" \
+        counted node --test --test-reporter=tap tests/browser/*.test.mjs
+}
+
+node_packages() {
+    local packages=(eventsource@3 playwright-core@1.65.1)
+    local package
+    for package in "${packages[@]}"; do
+        if ! [ -d "$tools/node_modules/${package%@*}" ]; then
+            echo "$package is missing (the npm client, the browser's driver): installing it into $tools"
+            npm install --prefix "$tools" --no-audit --no-fund --loglevel=error "${packages[@]}"
+        fi
+    done
 }
 
 docs() {

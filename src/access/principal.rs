@@ -123,8 +123,18 @@ impl Principal {
     }
 
     /// Id and tenant: whom tickets and limits count for.
-    pub(super) fn owner(&self) -> (Arc<str>, Option<Arc<str>>) {
+    pub(crate) fn owner(&self) -> (Arc<str>, Option<Arc<str>>) {
         (self.id.clone(), self.tenant.clone())
+    }
+
+    /// Whether it is the same one with the same rights, for however long.
+    #[cfg(feature = "ws")]
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        let expires_at = other.expires_at;
+        Self {
+            expires_at,
+            ..self.clone()
+        } == *other
     }
 
     pub(crate) fn require_admin(&self) -> Result<(), Refusal> {

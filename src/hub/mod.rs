@@ -4,6 +4,7 @@
 //! read, so there is no seam between them. The hub moves bytes: it knows no metrics, no HTTP and no viewer.
 
 mod channel;
+mod departures;
 mod entry;
 mod event;
 mod filter;
@@ -39,6 +40,7 @@ use crate::{
     error::{Error, Kind},
     sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering, lock},
 };
+use departures::Departures;
 use entry::Entry;
 use log::{Bounds, Log, StateLog, StreamLog};
 use subscription::{GapReason, Queued};
@@ -75,6 +77,7 @@ pub(crate) struct Hub {
     coarse_us: AtomicU64,
     closed: AtomicBool,
     active: AtomicUsize,
+    departures: Mutex<Departures>,
     /// Somebody left, or the hub was closed.
     left: Notify,
     next_reader: AtomicU64,
@@ -199,6 +202,7 @@ impl Hub {
             coarse_us: AtomicU64::new(clock.now_us()),
             closed: AtomicBool::new(false),
             active: AtomicUsize::new(0),
+            departures: Mutex::new(Departures::default()),
             left: Notify::new(),
             next_reader: AtomicU64::new(1),
             counters: Counters::default(),
@@ -297,12 +301,16 @@ impl Hub {
             Class::State => Log::State(StateLog::new(bounds)),
             Class::Stream | Class::Critical => Log::Stream(StreamLog::new(bounds)),
         };
-        state.channels.push(Channel {
+        let channel = Channel {
             info,
             log,
             views,
             published: 0,
-        });
+        };
+        match state.channels.get_mut(id.0 as usize) {
+            Some(retired) => *retired = channel,
+            None => state.channels.push(channel),
+        }
         state.by_name.insert(name.to_owned(), id);
         Ok(id)
     }
@@ -430,11 +438,17 @@ impl Hub {
         if self.is_closed() {
             return Err(Refused::Closed);
         }
-        if self.active.fetch_add(1, Ordering::Relaxed) >= self.settings.max_clients {
+        let now_us = self.clock.now_us();
+        let mut places = self.settings.max_clients;
+        // What is no longer known at its arrival is found out below; that it was ours once is enough to go first.
+        let comes_back = matches!(start, Start::After(position) if position.epoch == self.epoch);
+        if !comes_back {
+            places -= lock(&self.departures).reserve(now_us, places);
+        }
+        if self.active.fetch_add(1, Ordering::Relaxed) >= places {
             self.active.fetch_sub(1, Ordering::Relaxed);
             return Err(Refused::Full);
         }
-        let now_us = self.clock.now_us();
         let beat_us = self.settings.heartbeat_interval.as_micros() as u64;
         let id = self.next_reader.fetch_add(1, Ordering::Relaxed);
         let reader = Arc::new(Reader::new(id, now_us, now_us + beat_us));
@@ -730,7 +744,19 @@ impl Hub {
         }
         drop(state);
         self.active.fetch_sub(1, Ordering::Relaxed);
+        lock(&self.departures).count(self.now_us());
+        drop(reader.vacate());
         self.left.notify_waiters();
+    }
+
+    /// Ends a reader and frees its place now, whether or not its subscription is ever polled again.
+    pub(crate) fn dismiss(&self, reader: &Arc<Reader>, reason: CloseReason) {
+        reader.close(reason);
+        for view in self.views() {
+            if view.has(reader) {
+                self.leave(&view, reader);
+            }
+        }
     }
 
     /// Reads what a view no longer has: queues gaps and events for a subscription and moves its cursor behind them.
@@ -865,6 +891,33 @@ impl Hub {
                 through: Some(0),
             });
         }
+    }
+
+    /// How many events each reader that is behind has before it, by the reader's number. Those of its channels are
+    /// counted, whatever its filter; snapshots do not count.
+    pub(crate) fn lags(&self) -> HashMap<u64, u64> {
+        let mut behind = HashMap::new();
+        let state = lock(&self.state);
+        for view in state.views.values() {
+            let head = view.head();
+            let logs: Vec<_> = state
+                .channels
+                .iter()
+                .filter(|channel| view.spec.wants(&channel.info))
+                .filter_map(|channel| channel.log.as_stream())
+                .collect();
+            view.for_each_reader(|reader| {
+                let cursor = reader.cursor.load(Ordering::Relaxed);
+                if cursor < head {
+                    let lag = logs
+                        .iter()
+                        .map(|log| log.held_after(cursor) + log.missed(cursor, head))
+                        .sum();
+                    behind.insert(reader.id, lag);
+                }
+            });
+        }
+        behind
     }
 
     pub(crate) fn stats(&self) -> HubStats {

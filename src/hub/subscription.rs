@@ -163,12 +163,18 @@ impl Subscription {
     }
 
     /// As many events as there are, again.
+    #[cfg(feature = "ws")]
     pub(crate) fn lift_rate(&mut self) {
         self.rate = None;
     }
 
     pub(crate) fn connection_id(&self) -> u64 {
         self.reader.id
+    }
+
+    /// What others may see and change of it.
+    pub(crate) fn reader(&self) -> &Arc<Reader> {
+        &self.reader
     }
 
     /// What it reads.
@@ -179,6 +185,8 @@ impl Subscription {
     /// Reads something else from where it is. What both have goes on without loss or repeat; what was not yet handed
     /// over of the rest is not; snapshots that are new to the reader come first. Poll it afterwards: nobody wakes it.
     pub(crate) fn retarget(&mut self, spec: ViewSpec) {
+        // Whoever asks now knows of what was wished before.
+        drop(self.reader.take_wish());
         if spec != self.view.spec {
             self.hub.clone().retarget(self, spec);
         }
@@ -187,6 +195,7 @@ impl Subscription {
     /// Begins again somewhere else, as [`Hub::subscribe`] would: [`resume`](Self::resume) tells how that went. Poll it
     /// afterwards: nobody wakes it.
     pub(crate) fn restart(&mut self, spec: ViewSpec, start: Start) {
+        drop(self.reader.take_wish());
         self.hub.clone().restart(self, spec, start);
     }
 
@@ -208,6 +217,9 @@ impl Subscription {
         }
         self.reader.polled(self.hub.coarse_now_us());
         loop {
+            if let Some(spec) = self.reader.take_wish() {
+                self.retarget(spec);
+            }
             if let Some(read) = self.try_read() {
                 return Poll::Ready(Some(read));
             }
@@ -270,6 +282,7 @@ impl Subscription {
                 self.reader
                     .missed
                     .fetch_add(gap.missed.unwrap_or(0), Ordering::Relaxed);
+                self.reader.gaps.fetch_add(1, Ordering::Relaxed);
                 self.hub.count_gap();
                 Read::Gap(gap)
             }

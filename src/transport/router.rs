@@ -1,6 +1,6 @@
 //! Router: answers our own paths. Access is checked here, before any surface; a new one cannot forget it.
 
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::{future::Future, net::IpAddr, pin::Pin, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, header, request::Parts};
@@ -9,6 +9,8 @@ use http::{HeaderValue, Method, StatusCode, header, request::Parts};
 use super::dashboard::{Dashboard, Mount as PageMount};
 use super::{
     answer::{self, Answer, Refusal},
+    body,
+    connections::Connections,
     params,
     query::Query,
     rest,
@@ -34,6 +36,7 @@ pub(crate) struct Shared {
     pub(crate) runtime: Arc<Runtime>,
     pub(crate) mounts: Mounts,
     pub(crate) gate: Gate,
+    pub(crate) connections: Arc<Connections>,
     #[cfg(feature = "dashboard")]
     page: Dashboard,
 }
@@ -43,6 +46,9 @@ pub(crate) struct Shared {
 pub(crate) struct Caller<'a> {
     pub(crate) principal: Principal,
     pub(crate) gate: &'a Gate,
+    pub(crate) connections: &'a Arc<Connections>,
+    /// The address that limits count by; `None` where nobody said it.
+    pub(crate) address: Option<IpAddr>,
 }
 
 impl Router {
@@ -63,6 +69,7 @@ impl Router {
             token_key: config.token_key.as_ref(),
         };
         let gate = Gate::new(&settings, runtime.clock)?;
+        let connections = Connections::new(&runtime);
         #[cfg(feature = "dashboard")]
         let page = Dashboard::new(&PageMount {
             page: config.dashboard_path.clone(),
@@ -77,6 +84,7 @@ impl Router {
             runtime,
             mounts,
             gate,
+            connections,
         };
         Ok(Self {
             keeper,
@@ -127,7 +135,7 @@ impl Shared {
     async fn route(
         self: &Arc<Self>,
         parts: &Parts,
-        _body: OwnRequestBody,
+        body: OwnRequestBody,
     ) -> Result<Answer, Refusal> {
         let path = parts.uri.path();
         let Some(route) = self.mounts.route(path) else {
@@ -157,9 +165,12 @@ impl Shared {
             return super::ws::open(self, parts, rest, query).await;
         }
         let principal = self.gate.admit(parts).await?;
+        let address = self.gate.client_ip(parts);
         let caller = Caller {
             principal,
             gate: &self.gate,
+            connections: &self.connections,
+            address,
         };
         match route {
             Route::Stream | Route::StreamChannel(_) | Route::StreamReconnect => {
@@ -171,9 +182,58 @@ impl Shared {
                 }
                 rest::ticket(&caller)
             }
+            Route::Connections => {
+                read_only(parts, || rest::connections(&self.runtime, &caller, &query))
+            }
+            Route::Connection(_)
+            | Route::Subscribe(_)
+            | Route::Unsubscribe(_)
+            | Route::Broadcast
+            | Route::TestConnection => self.write(&caller, parts, route, body).await,
             _ => read_only(parts, || {
                 rest::answer(&self.runtime, &self.mounts, &caller, route, &query)
             }),
+        }
+    }
+
+    /// What changes something, or costs something. Who may not is told before a body is read.
+    async fn write(
+        &self,
+        caller: &Caller<'_>,
+        parts: &Parts,
+        route: Route<'_>,
+        body: OwnRequestBody,
+    ) -> Result<Answer, Refusal> {
+        let (method, name) = match route {
+            Route::Connection(_) => (Method::DELETE, "DELETE"),
+            _ => (Method::POST, "POST"),
+        };
+        if parts.method != method {
+            return Err(Refusal::method_not_allowed(name));
+        }
+        if matches!(route, Route::Broadcast | Route::Connection(_)) {
+            caller.principal.require_admin()?;
+        }
+        rest::limit_rate(caller)?;
+        let runtime = &self.runtime;
+        if let Route::Connection(id) = route {
+            return rest::kick(runtime, caller, id);
+        }
+        let fields = body::fields(body).await?;
+        match route {
+            Route::Subscribe(id) => {
+                rest::change(runtime, caller, parts, id, rest::Change::Subscribe, &fields)
+            }
+            Route::Unsubscribe(id) => rest::change(
+                runtime,
+                caller,
+                parts,
+                id,
+                rest::Change::Unsubscribe,
+                &fields,
+            ),
+            Route::Broadcast => rest::broadcast(runtime, caller, fields).await,
+            _ => rest::test_connection(runtime, &self.mounts, &fields).await,
         }
     }
 
@@ -212,24 +272,26 @@ impl Shared {
                 Wanted::new(names, query, query_text, parts),
             );
         };
-        // Never a loop of failures: with a token that is no good any more, a fresh session, which says that the old one
-        // is lost.
-        let resumed = self
+        match self
             .gate
             .reconnect_tokens()
-            .verify(&caller.principal, &token);
-        let wanted = match resumed {
-            Ok(resume) => Wanted::resumed(resume, &query, parts)?,
+            .verify(&caller.principal, &token)
+        {
+            Ok(resume) => {
+                let wanted = Wanted::resumed(resume, &query, parts)?;
+                stream::open(&self.runtime, caller, parts, wanted)
+            }
             Err(_) => {
+                // Never a loop of failures: a fresh session, which says that the old one is lost.
                 let names = if names.is_empty() {
                     vec!["all".to_owned()]
                 } else {
                     names
                 };
-                Wanted::new(names, query, query_text, parts).lost()
+                let wanted = Wanted::new(names, query, query_text, parts).lost();
+                stream::open(&self.runtime, caller, parts, wanted)
             }
-        };
-        stream::open(&self.runtime, caller, parts, wanted)
+        }
     }
 }
 

@@ -1,16 +1,17 @@
 //! `/stream`: from a request to a stream of events.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use http::{HeaderValue, Method, header, request::Parts};
+use http::{HeaderValue, Method, StatusCode, header, request::Parts};
 
 use super::{
     answer::{Answer, Refusal},
+    connections::{Newcomer, Selection, Session},
     forms::SSE_FORM,
     params,
     query::Query,
     router::Caller,
-    sse::{self, Established, Retry, SseBody},
+    sse::{self, Established, SseBody},
 };
 use crate::{
     access::{Principal, Resume},
@@ -23,23 +24,26 @@ use crate::{
 /// What a stream is asked for.
 #[derive(Debug)]
 pub(crate) struct Wanted {
-    /// Public names, `all` included.
-    pub(super) names: Vec<String>,
-    pub(super) query: Query,
-    /// Channels and filters as a query, for the reconnect token.
-    subscription: String,
+    pub(super) selection: Selection,
+    query: Query,
     pub(super) start: Start,
+    /// Of the token that it goes on with.
+    pub(super) session: Option<Session>,
 }
 
 impl Wanted {
     pub(crate) fn new(names: Vec<String>, query: Query, query_text: &str, parts: &Parts) -> Self {
         let start = params::start(&parts.headers, &query);
-        let subscription = format!("channels={}&{}", names.join(","), lasting(query_text));
-        Self {
+        let selection = Selection {
             names,
+            query: lasting(query_text),
+            tenant: None,
+        };
+        Self {
+            selection,
             query,
-            subscription,
             start,
+            session: None,
         }
     }
 
@@ -53,11 +57,17 @@ impl Wanted {
         let names = params::list(query.get_text("channels"))
             .map(ToOwned::to_owned)
             .collect();
-        Ok(Self {
+        let session = session_of(&resume.subscription);
+        let selection = Selection {
             names,
+            query: lasting(&resume.subscription),
+            tenant: None,
+        };
+        Ok(Self {
+            selection,
             query,
-            subscription: resume.subscription,
             start,
+            session,
         })
     }
 
@@ -68,15 +78,24 @@ impl Wanted {
     }
 }
 
+/// The session in what a token says. Nobody but us has written it there: [`lasting`] leaves out a client's own.
+pub(crate) fn session_of(subscription: &str) -> Option<Session> {
+    subscription
+        .split('&')
+        .find_map(|pair| pair.strip_prefix("session="))
+        .and_then(Session::parse)
+}
+
 /// The query without credentials and positions.
 pub(super) fn lasting(query: &str) -> String {
-    const FLEETING: [&str; 6] = [
+    const FLEETING: [&str; 7] = [
         "since",
         "lastEventId",
         "token",
         "ticket",
         "channels",
         "metrics",
+        "session",
     ];
     let lasts = |pair: &&str| !FLEETING.contains(&pair.split('=').next().unwrap_or_default());
     let pairs: Vec<_> = query
@@ -95,41 +114,58 @@ pub(crate) fn open(
     wanted: Wanted,
 ) -> Result<Answer, Refusal> {
     let principal = &caller.principal;
-    let tenant = principal.tenant_arc().cloned();
-    let stats = params::stats(&wanted.query)?;
-    let spec = view_spec(
-        runtime,
-        principal,
-        tenant,
-        &wanted.names,
-        stats,
-        &wanted.query,
-        SSE_FORM,
-    )?;
-    let max_rate = params::max_rate(&wanted.query)?;
+    let Wanted {
+        selection,
+        query,
+        start,
+        session,
+    } = wanted;
+    if selection.names.is_empty() {
+        return Err(Refusal::bad_request(
+            "channels",
+            "takes a comma-separated list of channels",
+        ));
+    }
+    let spec = view_spec(runtime, principal, &selection, &query, SSE_FORM)?;
+    let max_rate = params::max_rate(&query)?;
     if parts.method == Method::HEAD {
         return Ok(sse::answer(OwnBody::full(bytes::Bytes::new())));
     }
     let retry = sse::RETRY;
-    let mut subscription = match runtime.hub.subscribe(spec, wanted.start) {
+    let wait = retry.pick(runtime.clock.now_us());
+    let connections = caller.connections;
+    // First of all, so that the new stream may have the old one's place.
+    if let Some(session) = session {
+        connections.take_over(&runtime.hub, session, principal);
+    }
+    let seat = match connections.admission.admit(principal, caller.address) {
+        Ok(seat) => seat,
+        Err(refusal) => return refuse(refusal.into(), parts, wait),
+    };
+    let mut subscription = match runtime.hub.subscribe(spec, start) {
         Ok(subscription) => subscription,
-        Err(refused) => return refuse(refused, parts, retry, runtime.clock.now_us()),
+        Err(refused) => return refuse(full_or_closed(refused), parts, wait),
     };
     if let Some(rate) = max_rate {
         subscription.limit_rate(rate);
     }
-    let connection_id = format!(
-        "{}-{}",
-        runtime.config.instance,
-        subscription.connection_id()
-    );
+    let session = session.unwrap_or_else(|| Session::random(runtime.clock));
     let position = subscription.position().to_string();
     let tokens = caller.gate.reconnect_tokens();
-    let token = tokens.issue(principal, &wanted.subscription, &position);
+    let token = tokens.issue(principal, &selection.to_query(session), &position);
+    let names = selection.names.clone();
+    let newcomer = Newcomer {
+        transport: "sse",
+        principal,
+        address: caller.address,
+        session,
+        selection,
+    };
+    let connection = connections.enter(seat, &subscription, newcomer);
     let first = Established {
-        connection_id: &connection_id,
+        connection_id: &connection.name,
         reconnect_token: token.as_deref(),
-        channels: &wanted.names,
+        channels: &names,
         heartbeat_ms: runtime.config.heartbeat_interval.as_millis() as u64,
         instance: &runtime.config.instance,
         resume: subscription.resume(),
@@ -144,25 +180,28 @@ pub(crate) fn open(
     Ok(answer)
 }
 
-/// Checks the names, the caller's right to them, and the parameters. `tenant` is the one whose events exist for the
-/// reader: the principal's, where it has one.
-pub(super) fn view_spec(
+/// Checks the names, the caller's right to them, and the parameters in `query`, which are those of the selection.
+pub(crate) fn view_spec(
     runtime: &Arc<Runtime>,
     principal: &Principal,
-    tenant: Option<Arc<str>>,
-    names: &[String],
-    stats: params::StatsParams,
+    selection: &Selection,
     query: &Query,
     form: Form,
 ) -> Result<ViewSpec, Refusal> {
+    let stats = params::stats(query)?.or_usual_of(form);
     let filter = params::filter(query)?;
-    if names.is_empty() {
-        return Err(Refusal::bad_request(
-            "channels",
-            "takes a comma-separated list of channels",
-        ));
-    }
-    let all = names.iter().any(|name| name == "all");
+    let tenant = match (principal.tenant_arc(), &selection.tenant) {
+        (Some(own), Some(asked)) if own != asked => {
+            let sentence = "the principal belongs to another tenant";
+            return Err(Refusal::new(
+                StatusCode::FORBIDDEN,
+                "foreign_tenant",
+                sentence,
+            ));
+        }
+        (own, asked) => own.or(asked.as_ref()).cloned(),
+    };
+    let all = selection.names.iter().any(|name| name == "all");
     if all && principal.may_read("all") {
         let mut replaced = Vec::new();
         for id in [runtime.built_in.stats, runtime.built_in.providers] {
@@ -183,12 +222,12 @@ pub(super) fn view_spec(
         });
     }
     let mut ids = Vec::new();
-    let listed = if all {
+    let names = if all {
         runtime.hub.channel_names()
     } else {
-        names.to_vec()
+        selection.names.clone()
     };
-    for name in &listed {
+    for name in &names {
         let id = runtime
             .hub
             .channel_id(name)
@@ -247,7 +286,7 @@ fn variant_of(
     })
 }
 
-pub(super) fn unknown_channel(hub: &Hub, name: &str) -> Refusal {
+pub(crate) fn unknown_channel(hub: &Hub, name: &str) -> Refusal {
     let mut known = hub.channel_names();
     known.push("all".to_owned());
     let name: String = name.chars().filter(|c| !c.is_control()).take(64).collect();
@@ -264,8 +303,7 @@ pub(super) fn unknown_channel(hub: &Hub, name: &str) -> Refusal {
 
 /// A browser's EventSource closes for good at any status but 200, so one that may succeed later gets a stream that
 /// says when to come back.
-fn refuse(refused: Refused, parts: &Parts, retry: Retry, seed: u64) -> Result<Answer, Refusal> {
-    let wait = retry.pick(seed);
+fn refuse(refusal: Refusal, parts: &Parts, wait: Duration) -> Result<Answer, Refusal> {
     let accepts = parts
         .headers
         .get(header::ACCEPT)
@@ -275,6 +313,10 @@ fn refuse(refused: Refused, parts: &Parts, retry: Retry, seed: u64) -> Result<An
     if event_source {
         return Ok(sse::busy(wait));
     }
+    Err(refusal.with_retry_after(wait))
+}
+
+pub(super) fn full_or_closed(refused: Refused) -> Refusal {
     let (code, sentence) = match refused {
         Refused::Full => (
             "too_many_clients",
@@ -282,9 +324,5 @@ fn refuse(refused: Refused, parts: &Parts, retry: Retry, seed: u64) -> Result<An
         ),
         Refused::Closed => ("shutting_down", "the server is shutting down"),
     };
-    let seconds = wait.as_secs().max(1);
-    Err(
-        Refusal::new(http::StatusCode::SERVICE_UNAVAILABLE, code, sentence)
-            .with_header(header::RETRY_AFTER, HeaderValue::from(seconds)),
-    )
+    Refusal::new(http::StatusCode::SERVICE_UNAVAILABLE, code, sentence)
 }

@@ -101,6 +101,9 @@ const clock = (options) => {
 export const asClock = clock({ second: "2-digit" });
 export const asHour = clock({});
 
-// Axis labels are not tile numbers: 0 is "0", and zeros at the end say nothing.
-export const asAxis = (format) => (value) =>
-  value === 0 ? "0" : format(value).replace(/(\.\d*?)0+(?=\D|$)/, "$1").replace(/\.(?=\D|$)/, "");
+// Axis labels are not tile numbers: 0 is "0", and zeros at the end say nothing, but for cents.
+export const asAxis = (format) => (value) => {
+  if (value === 0) return "0";
+  if (format === asMoney) return asPrice(value).replace(/\.00$/, "");
+  return format(value).replace(/(\.\d*?)0+(?=\D|$)/, "$1").replace(/\.(?=\D|$)/, "");
+};

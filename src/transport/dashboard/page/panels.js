@@ -115,6 +115,8 @@ let providersTable;
 
 export function drawProviders(m, registry, pick, active) {
   const numbers = new Map(m.providers.map((row) => [row.provider_id, { ...row, failed_requests: row.error_count, error_rate: row.error_count / row.total_requests }]));
+  // Requests without a provider are in the breakdown.
+  numbers.delete("(none)");
   const rows = [...new Set([...registry.keys(), ...numbers.keys()])].map((id) => {
     const { name = id, type, status = "unknown", status_reason: reason, message } = registry.get(id) ?? {};
     return { total_requests: 0, failed_requests: 0, ...numbers.get(id), id, name, type, status, why: reason || message };
