@@ -1,6 +1,6 @@
 //! Runtime: builds the parts, and runs the background tasks until shutdown. The one place that spawns.
 
-use std::{collections::HashMap, fmt, future::Future, sync::Arc, time::Duration};
+use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -14,7 +14,7 @@ use crate::{
     hub::{ChannelConfig, ChannelId, Encoder, FORMS, Hub, HubSettings, Inbox, Source},
     middleware::Recorder,
     publish::Event,
-    sync::{AtomicBool, AtomicUsize, Mutex, Ordering, lock},
+    sync::{AtomicBool, Mutex, Ordering, lock},
     telemetry::{Gauges, SystemEvent},
     transport,
 };
@@ -42,7 +42,6 @@ pub(crate) struct Runtime {
     pub(crate) hub: Arc<Hub>,
     pub(crate) built_in: BuiltIn,
     pub(crate) gauges: Gauges,
-    pub(crate) sockets: Sockets,
     variants: Mutex<HashMap<Variant, Active>>,
     /// The host's own token, or one of ours: ends everything.
     shutdown: CancellationToken,
@@ -64,46 +63,6 @@ pub(crate) enum Variant {
     Providers {
         tenant: Arc<str>,
     },
-}
-
-/// Open WebSockets: those that read the hub, and those that have yet to say who they are. Counts: relaxed.
-#[derive(Debug, Default)]
-pub(crate) struct Sockets {
-    open: AtomicUsize,
-    #[cfg(feature = "ws")]
-    lobby: AtomicUsize,
-}
-
-impl Sockets {
-    pub(crate) fn count(&self) -> usize {
-        self.open.load(Ordering::Relaxed)
-    }
-
-    #[cfg(feature = "ws")]
-    pub(crate) fn opened(&self) {
-        self.open.fetch_add(1, Ordering::Relaxed);
-    }
-
-    #[cfg(feature = "ws")]
-    pub(crate) fn closed(&self) {
-        self.open.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    /// A tenth of the clients may be about to authenticate; false where that many are.
-    #[cfg(feature = "ws")]
-    pub(crate) fn enter_lobby(&self, max_clients: usize) -> bool {
-        let most = (max_clients / 10).clamp(16, 1024);
-        let entered = self.lobby.fetch_add(1, Ordering::Relaxed) < most;
-        if !entered {
-            self.leave_lobby();
-        }
-        entered
-    }
-
-    #[cfg(feature = "ws")]
-    pub(crate) fn leave_lobby(&self) {
-        self.lobby.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 /// At most this many at a time; each costs a snapshot at its pace and the memory of one event.
@@ -184,7 +143,6 @@ impl Runtime {
             hub,
             built_in,
             gauges: Gauges::default(),
-            sockets: Sockets::default(),
             variants: Mutex::default(),
             shutdown,
             hub_shutdown: CancellationToken::new(),
@@ -242,7 +200,7 @@ impl Runtime {
         self.tasks.spawn(connection);
     }
 
-    /// Resolves when the shutdown begins.
+    /// Is cancelled when the shutdown begins.
     #[cfg(feature = "ws")]
     pub(crate) fn shutdown_token(&self) -> &CancellationToken {
         &self.shutdown

@@ -127,6 +127,16 @@ impl Principal {
         (self.id.clone(), self.tenant.clone())
     }
 
+    /// Whether it is the same one with the same rights, for however long.
+    #[cfg(feature = "ws")]
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        let expires_at = other.expires_at;
+        Self {
+            expires_at,
+            ..self.clone()
+        } == *other
+    }
+
     pub(crate) fn require_admin(&self) -> Result<(), Refusal> {
         if self.is_admin() {
             return Ok(());

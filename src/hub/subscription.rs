@@ -163,6 +163,7 @@ impl Subscription {
     }
 
     /// As many events as there are, again.
+    #[cfg(feature = "ws")]
     pub(crate) fn lift_rate(&mut self) {
         self.rate = None;
     }
@@ -184,6 +185,8 @@ impl Subscription {
     /// Reads something else from where it is. What both have goes on without loss or repeat; what was not yet handed
     /// over of the rest is not; snapshots that are new to the reader come first. Poll it afterwards: nobody wakes it.
     pub(crate) fn retarget(&mut self, spec: ViewSpec) {
+        // Whoever asks now knows of what was wished before.
+        drop(self.reader.take_wish());
         if spec != self.view.spec {
             self.hub.clone().retarget(self, spec);
         }
@@ -192,6 +195,7 @@ impl Subscription {
     /// Begins again somewhere else, as [`Hub::subscribe`] would: [`resume`](Self::resume) tells how that went. Poll it
     /// afterwards: nobody wakes it.
     pub(crate) fn restart(&mut self, spec: ViewSpec, start: Start) {
+        drop(self.reader.take_wish());
         self.hub.clone().restart(self, spec, start);
     }
 

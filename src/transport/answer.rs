@@ -80,6 +80,11 @@ impl Refusal {
     }
 
     #[cfg(feature = "ws")]
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    #[cfg(feature = "ws")]
     pub(crate) fn code(&self) -> &'static str {
         self.code
     }

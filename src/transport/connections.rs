@@ -15,7 +15,7 @@ use crate::{
     clock::Clock,
     hub::{CloseReason, Form, Hub, Reader, Subscription},
     runtime::Runtime,
-    sync::{Mutex, Ordering, lock},
+    sync::{AtomicUsize, Mutex, Ordering, lock},
 };
 
 /// The table of open streams and sockets. It holds nothing of one that has left.
@@ -27,6 +27,9 @@ pub(crate) struct Connections {
     clock: Clock,
     max_age: Option<Duration>,
     table: Mutex<Table>,
+    /// Sockets that have yet to say who they are.
+    #[cfg(feature = "ws")]
+    lobby: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -60,6 +63,8 @@ pub(crate) struct Selection {
     pub(crate) names: Vec<String>,
     /// Filters and parameters as a query, without the channels.
     pub(crate) query: String,
+    /// Of `/ws/tenant/{id}`: nothing of others exists for this connection.
+    pub(crate) tenant: Option<Arc<str>>,
 }
 
 /// What a newcomer brings.
@@ -116,6 +121,8 @@ impl Connections {
             clock: runtime.clock,
             max_age: config.max_age,
             table: Mutex::default(),
+            #[cfg(feature = "ws")]
+            lobby: AtomicUsize::new(0),
         })
     }
 
@@ -156,6 +163,22 @@ impl Connections {
             _seat: seat,
         }));
         connection
+    }
+
+    /// Lets in one that has yet to say who it is; false where a tenth as many as there may be clients are there.
+    #[cfg(feature = "ws")]
+    pub(crate) fn enter_lobby(&self, max_clients: usize) -> bool {
+        let most = (max_clients / 10).clamp(16, 1024);
+        let entered = self.lobby.fetch_add(1, Ordering::Relaxed) < most;
+        if !entered {
+            self.leave_lobby();
+        }
+        entered
+    }
+
+    #[cfg(feature = "ws")]
+    pub(crate) fn leave_lobby(&self) {
+        self.lobby.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Ends the reader when the credentials run out.

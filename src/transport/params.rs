@@ -4,10 +4,10 @@ use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use http::HeaderMap;
 
-use super::{answer::Refusal, query::Query};
+use super::{answer::Refusal, forms::RECORD_FORM, query::Query};
 use crate::{
     aggregator::Window,
-    hub::{Filter, Level, LevelFilter, Start},
+    hub::{Filter, Form, Level, LevelFilter, Start},
 };
 
 /// How the `stats` of a stream are wanted.
@@ -15,6 +15,17 @@ use crate::{
 pub(crate) struct StatsParams {
     pub(crate) window: Option<Window>,
     pub(crate) interval: Option<Duration>,
+}
+
+impl StatsParams {
+    /// What is not said is as seed 001 has it for WebSocket; streams have the channel's own.
+    pub(crate) fn or_usual_of(mut self, form: Form) -> Self {
+        if form.0 > RECORD_FORM.0 {
+            self.window.get_or_insert(Window::FiveMinutes);
+            self.interval.get_or_insert(Duration::from_secs(5));
+        }
+        self
+    }
 }
 
 /// `window` and `interval`.

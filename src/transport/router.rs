@@ -272,24 +272,26 @@ impl Shared {
                 Wanted::new(names, query, query_text, parts),
             );
         };
-        // Never a loop of failures: with a token that is no good any more, a fresh session, which says that the old one
-        // is lost.
-        let resumed = self
+        match self
             .gate
             .reconnect_tokens()
-            .verify(&caller.principal, &token);
-        let wanted = match resumed {
-            Ok(resume) => Wanted::resumed(resume, &query, parts)?,
+            .verify(&caller.principal, &token)
+        {
+            Ok(resume) => {
+                let wanted = Wanted::resumed(resume, &query, parts)?;
+                stream::open(&self.runtime, caller, parts, wanted)
+            }
             Err(_) => {
+                // Never a loop of failures: a fresh session, which says that the old one is lost.
                 let names = if names.is_empty() {
                     vec!["all".to_owned()]
                 } else {
                     names
                 };
-                Wanted::new(names, query, query_text, parts).lost()
+                let wanted = Wanted::new(names, query, query_text, parts).lost();
+                stream::open(&self.runtime, caller, parts, wanted)
             }
-        };
-        stream::open(&self.runtime, caller, parts, wanted)
+        }
     }
 }
 

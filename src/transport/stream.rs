@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::{HeaderValue, Method, header, request::Parts};
+use http::{HeaderValue, Method, StatusCode, header, request::Parts};
 
 use super::{
     answer::{Answer, Refusal},
@@ -25,7 +25,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Wanted {
     pub(super) selection: Selection,
-    pub(super) query: Query,
+    query: Query,
     pub(super) start: Start,
     /// Of the token that it goes on with.
     pub(super) session: Option<Session>,
@@ -37,6 +37,7 @@ impl Wanted {
         let selection = Selection {
             names,
             query: lasting(query_text),
+            tenant: None,
         };
         Self {
             selection,
@@ -60,6 +61,7 @@ impl Wanted {
         let selection = Selection {
             names,
             query: lasting(&resume.subscription),
+            tenant: None,
         };
         Ok(Self {
             selection,
@@ -124,17 +126,7 @@ pub(crate) fn open(
             "takes a comma-separated list of channels",
         ));
     }
-    let tenant = principal.tenant_arc().cloned();
-    let stats = params::stats(&query)?;
-    let spec = view_spec(
-        runtime,
-        principal,
-        tenant,
-        &selection.names,
-        stats,
-        &query,
-        SSE_FORM,
-    )?;
+    let spec = view_spec(runtime, principal, &selection, &query, SSE_FORM)?;
     let max_rate = params::max_rate(&query)?;
     if parts.method == Method::HEAD {
         return Ok(sse::answer(OwnBody::full(bytes::Bytes::new())));
@@ -188,19 +180,28 @@ pub(crate) fn open(
     Ok(answer)
 }
 
-/// Checks the names, the caller's right to them, and the parameters. `tenant` is the one whose events exist for the
-/// reader: the principal's, where it has one.
-pub(super) fn view_spec(
+/// Checks the names, the caller's right to them, and the parameters in `query`, which are those of the selection.
+pub(crate) fn view_spec(
     runtime: &Arc<Runtime>,
     principal: &Principal,
-    tenant: Option<Arc<str>>,
-    names: &[String],
-    stats: params::StatsParams,
+    selection: &Selection,
     query: &Query,
     form: Form,
 ) -> Result<ViewSpec, Refusal> {
+    let stats = params::stats(query)?.or_usual_of(form);
     let filter = params::filter(query)?;
-    let all = names.iter().any(|name| name == "all");
+    let tenant = match (principal.tenant_arc(), &selection.tenant) {
+        (Some(own), Some(asked)) if own != asked => {
+            let sentence = "the principal belongs to another tenant";
+            return Err(Refusal::new(
+                StatusCode::FORBIDDEN,
+                "foreign_tenant",
+                sentence,
+            ));
+        }
+        (own, asked) => own.or(asked.as_ref()).cloned(),
+    };
+    let all = selection.names.iter().any(|name| name == "all");
     if all && principal.may_read("all") {
         let mut replaced = Vec::new();
         for id in [runtime.built_in.stats, runtime.built_in.providers] {
@@ -221,12 +222,12 @@ pub(super) fn view_spec(
         });
     }
     let mut ids = Vec::new();
-    let listed = if all {
+    let names = if all {
         runtime.hub.channel_names()
     } else {
-        names.to_vec()
+        selection.names.clone()
     };
-    for name in &listed {
+    for name in &names {
         let id = runtime
             .hub
             .channel_id(name)

@@ -97,6 +97,7 @@ pub(crate) fn change(
     let mut wanted = Selection {
         names: selection.names.clone(),
         query: filter.unwrap_or_else(|| selection.query.clone()),
+        tenant: selection.tenant.clone(),
     };
     match change {
         Change::Subscribe => {
@@ -123,9 +124,7 @@ pub(crate) fn change(
     let spec = stream::view_spec(
         runtime,
         &connection.principal,
-        connection.principal.tenant_arc().cloned(),
-        &wanted.names,
-        crate::transport::params::stats(&query)?,
+        &wanted,
         &query,
         connection.reader_form(),
     )?;

@@ -10,7 +10,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use http::request::Parts;
@@ -37,10 +37,13 @@ use crate::{
     access::{Principal, Refusal as Denial},
     hub::{CloseReason, Gap, Position, Read, Start, Subscription},
     runtime::Runtime,
+    sync::lock,
     transport::{
         answer::Refusal,
+        connections::{Connection, Connections, Newcomer, Session as SessionId},
         router::Shared,
         sse::{Established, RETRY},
+        stream::full_or_closed,
     },
 };
 
@@ -75,16 +78,13 @@ pub(super) struct Terms {
 pub(super) enum Opening {
     /// Credentials are still to come.
     Lobby(Lobby),
-    Known {
-        principal: Principal,
-        subscription: Subscription,
-    },
+    Known(Entered),
 }
 
 /// A place among those whose credentials are still to come. They do not read the hub, and count among themselves.
 #[derive(Debug)]
 pub(super) struct Lobby {
-    runtime: Arc<Runtime>,
+    connections: Arc<Connections>,
     /// Nobody else would tell it.
     shutdown: Pin<Box<WaitForCancellationFutureOwned>>,
     until_us: u64,
@@ -92,12 +92,13 @@ pub(super) struct Lobby {
 
 impl Lobby {
     /// `None` where it is full.
-    pub(super) fn enter(runtime: &Arc<Runtime>) -> Option<Self> {
-        if !runtime.sockets.enter_lobby(runtime.config.max_clients) {
+    pub(super) fn enter(shared: &Shared) -> Option<Self> {
+        let runtime = &shared.runtime;
+        if !shared.connections.enter_lobby(runtime.config.max_clients) {
             return None;
         }
         Some(Self {
-            runtime: runtime.clone(),
+            connections: shared.connections.clone(),
             shutdown: Box::pin(runtime.shutdown_token().clone().cancelled_owned()),
             until_us: runtime.clock.now_us() + micros(AUTH_TIMEOUT),
         })
@@ -106,30 +107,51 @@ impl Lobby {
 
 impl Drop for Lobby {
     fn drop(&mut self) {
-        self.runtime.sockets.leave_lobby();
+        self.connections.leave_lobby();
     }
 }
 
-/// A reader of the hub that counts as a socket.
+/// A reader of the hub, and its entry among the connections.
 #[derive(Debug)]
-struct Feed {
+pub(super) struct Entered {
     subscription: Subscription,
-    runtime: Arc<Runtime>,
+    connection: Arc<Connection>,
 }
 
-impl Feed {
-    fn new(subscription: Subscription, runtime: Arc<Runtime>) -> Self {
-        runtime.sockets.opened();
-        Self {
-            subscription,
-            runtime,
+impl Entered {
+    /// Joins the hub, within the limits.
+    pub(super) fn enter(
+        shared: &Shared,
+        head: &Parts,
+        principal: Principal,
+        reading: &Reading,
+        start: Start,
+        session: Option<SessionId>,
+    ) -> Result<Self, Refusal> {
+        let runtime = &shared.runtime;
+        let spec = reading.spec(runtime, &principal)?;
+        let connections = &shared.connections;
+        // First of all, so that the new one may have the old one's place.
+        if let Some(session) = session {
+            connections.take_over(&runtime.hub, session, &principal);
         }
-    }
-}
-
-impl Drop for Feed {
-    fn drop(&mut self) {
-        self.runtime.sockets.closed();
+        let address = shared.gate.client_ip(head);
+        let seat = connections.admission.admit(&principal, address)?;
+        let subscribed = runtime.hub.subscribe(spec, start);
+        let mut subscription = subscribed.map_err(full_or_closed)?;
+        reading.set_rate(&mut subscription);
+        let newcomer = Newcomer {
+            transport: "websocket",
+            principal: &principal,
+            address,
+            session: session.unwrap_or_else(|| SessionId::random(runtime.clock)),
+            selection: reading.selection.clone(),
+        };
+        let connection = connections.enter(seat, &subscription, newcomer);
+        Ok(Self {
+            subscription,
+            connection,
+        })
     }
 }
 
@@ -168,8 +190,7 @@ pub(super) struct Session {
     start: Start,
     head: Box<Parts>,
     lobby: Option<Lobby>,
-    principal: Option<Principal>,
-    feed: Option<Feed>,
+    feed: Option<Entered>,
     pending: Option<Box<Pending>>,
     /// The payload of the last ping that was not answered yet: section 5.5.3 of RFC 6455 asks for no more.
     pong: Option<Vec<u8>>,
@@ -205,16 +226,9 @@ impl Session {
             binary: terms.encoding == Encoding::MessagePack,
             deflate: terms.deflate,
         };
-        let (lobby, principal, feed) = match opening {
-            Opening::Lobby(lobby) => (Some(lobby), None, None),
-            Opening::Known {
-                principal,
-                subscription,
-            } => (
-                None,
-                Some(principal),
-                Some(Feed::new(subscription, runtime.clone())),
-            ),
+        let (lobby, feed) = match opening {
+            Opening::Lobby(lobby) => (Some(lobby), None),
+            Opening::Known(entered) => (None, Some(entered)),
         };
         let mut session = Self {
             link: Link::Upgrading(upgrade),
@@ -224,7 +238,6 @@ impl Session {
             start,
             head: Box::new(head),
             lobby,
-            principal,
             feed,
             pending: None,
             pong: None,
@@ -255,12 +268,12 @@ impl Session {
     }
 
     pub(super) fn reconnect_token(&self) -> Option<String> {
-        let principal = self.principal.as_ref()?;
-        let position = self.position()?.to_string();
-        self.shared
-            .gate
-            .reconnect_tokens()
-            .issue(principal, &self.reading.to_query(), &position)
+        let entered = self.feed.as_ref()?;
+        let connection = &entered.connection;
+        let position = entered.subscription.position().to_string();
+        let wanted = lock(&connection.selection).to_query(connection.session);
+        let tokens = self.shared.gate.reconnect_tokens();
+        tokens.issue(&connection.principal, &wanted, &position)
     }
 
     // What is said.
@@ -298,25 +311,17 @@ impl Session {
     /// The first message of one that reads.
     fn establish(&mut self) {
         let token = self.reconnect_token();
-        let Some(Feed {
-            subscription,
-            runtime,
-        }) = &self.feed
-        else {
+        let Some(entered) = &self.feed else {
             return;
         };
-        let connection_id = format!(
-            "{}-{}",
-            runtime.config.instance,
-            subscription.connection_id()
-        );
+        let runtime = self.runtime();
         let first = Established {
-            connection_id: &connection_id,
+            connection_id: &entered.connection.name,
             reconnect_token: token.as_deref(),
-            channels: &self.reading.names,
+            channels: &self.reading.selection.names,
             heartbeat_ms: runtime.config.heartbeat_interval.as_millis() as u64,
             instance: &runtime.config.instance,
-            resume: subscription.resume(),
+            resume: entered.subscription.resume(),
             timestamp: runtime.clock.unix_seconds(),
         };
         // Borrowed from the session, so it becomes a value before the session sends it.
@@ -326,7 +331,7 @@ impl Session {
 
     fn say_subscribed(&mut self, kind: &'static str, resumed: bool) {
         let mut data = json!({
-            "channels": self.reading.names,
+            "channels": self.reading.selection.names,
             "filter": self.reading.filter(),
             "reconnect_token": self.reconnect_token(),
         });
@@ -462,57 +467,82 @@ impl Session {
             Ok(command) => command,
             Err(fault) => return self.error(fault.code, &fault.message, None),
         };
-        match (command, self.principal.clone()) {
+        match (command, self.feed.is_some()) {
             (Command::Ping(echo), _) => self.send("pong", None, echo),
             (Command::Pong, _) => {}
             (Command::Auth { token }, _) => self.begin_check(token),
-            (_, None) => self.error(
+            (_, false) => self.error(
                 "unauthorized",
                 "say who you are first: {\"type\": \"auth\", \"data\": {\"token\": \"…\"}}",
                 None,
             ),
-            (Command::Subscribe { names, filter }, Some(principal)) => {
-                let mut reading = self.reading.clone();
-                reading.add(names);
-                if let Some(filter) = filter {
-                    reading.set_filter(&filter);
-                }
-                self.read(reading, &principal, "subscribed");
+            (Command::Subscribe { names, filter }, true) => {
+                self.change("subscribed", |reading, _, _| {
+                    reading.add(names);
+                    if let Some(filter) = filter {
+                        reading.set_filter(&filter);
+                    }
+                });
             }
-            (Command::Unsubscribe { names }, Some(principal)) => {
-                let mut reading = self.reading.clone();
-                reading.remove(&names, self.runtime());
-                self.read(reading, &principal, "unsubscribed");
+            (Command::Unsubscribe { names }, true) => {
+                self.change("unsubscribed", |reading, runtime, principal| {
+                    reading.remove(&names, runtime, principal);
+                });
             }
-            (Command::Resume { since }, Some(principal)) => {
-                self.resume(&principal, Start::parse(&since))
-            }
+            (Command::Resume { since }, true) => self.resume(Start::parse(&since)),
         }
     }
 
     /// Reads something else from now on, or says why not.
-    fn read(&mut self, reading: Reading, principal: &Principal, kind: &'static str) {
-        let spec = match reading.spec(self.runtime(), principal) {
-            Ok(spec) => spec,
-            Err(refusal) => return self.refuse(&refusal),
+    fn change(
+        &mut self,
+        kind: &'static str,
+        edit: impl FnOnce(&mut Reading, &Runtime, &Principal),
+    ) {
+        let Some(entered) = &mut self.feed else {
+            return;
         };
-        self.reading = reading;
-        if let Some(feed) = &mut self.feed {
-            feed.subscription.retarget(spec);
-            self.reading.set_rate(&mut feed.subscription);
+        let (runtime, connection) = (&self.shared.runtime, &entered.connection);
+        // Held to the end: the same can be changed over REST.
+        let mut selection = lock(&connection.selection);
+        let mut reading = self.reading.clone();
+        reading.selection = selection.clone();
+        edit(&mut reading, runtime, &connection.principal);
+        let refusal = match reading.spec(runtime, &connection.principal) {
+            Ok(spec) => {
+                entered.subscription.retarget(spec);
+                reading.set_rate(&mut entered.subscription);
+                *selection = reading.selection.clone();
+                self.reading = reading;
+                None
+            }
+            Err(refusal) => Some(refusal),
+        };
+        drop(selection);
+        match refusal {
+            None => self.say_subscribed(kind, false),
+            Some(refusal) => self.refuse(&refusal),
         }
-        self.say_subscribed(kind, false);
     }
 
-    fn resume(&mut self, principal: &Principal, start: Start) {
-        let spec = match self.reading.spec(self.runtime(), principal) {
-            Ok(spec) => spec,
-            Err(refusal) => return self.refuse(&refusal),
+    fn resume(&mut self, start: Start) {
+        let Some(entered) = &mut self.feed else {
+            return;
         };
-        if let Some(feed) = &mut self.feed {
-            feed.subscription.restart(spec, start);
+        let connection = &entered.connection;
+        let selection = lock(&connection.selection);
+        self.reading.selection = selection.clone();
+        let spec = self
+            .reading
+            .spec(&self.shared.runtime, &connection.principal);
+        let refusal = spec
+            .map(|spec| entered.subscription.restart(spec, start))
+            .err();
+        drop(selection);
+        match refusal {
+            None => self.say_subscribed("subscribed", true),
+            Some(refusal) => self.refuse(&refusal),
         }
-        self.say_subscribed("subscribed", true);
     }
 
     // Who asks.
@@ -561,7 +591,7 @@ impl Session {
             Err(denial) => {
                 self.error(denial.code(), denial.message(), None);
                 // Who was somebody stays who it was.
-                if self.principal.is_none() {
+                if self.feed.is_none() {
                     let (code, why) = match denial.status().as_u16() {
                         403 => (CloseCode::FORBIDDEN, "not allowed"),
                         503 => (CloseCode::TRY_LATER, "credentials cannot be checked now"),
@@ -572,51 +602,47 @@ impl Session {
                 return;
             }
         };
-        let spec = self.reading.spec(self.runtime(), &principal);
-        match spec {
-            Ok(spec) => self.known(principal, spec),
-            // The path asks for what is not there: it stays, and may ask for something else.
-            Err(refusal) => {
-                self.refuse(&refusal);
-                if refusal.code() == "foreign_tenant" {
-                    return self.close(CloseCode::FORBIDDEN, "another tenant", None);
-                }
-                self.reading.names.clear();
-                self.reading
-                    .set_filter(&crate::transport::query::Query::default());
-                match self.reading.spec(self.runtime(), &principal) {
-                    Ok(spec) => self.known(principal, spec),
-                    Err(_) => self.close(CloseCode::INTERNAL, "", None),
-                }
+        match &self.feed {
+            None => self.enter(principal),
+            Some(entered) if entered.connection.principal.is_same(&principal) => {
+                let reader = &entered.connection.reader;
+                self.shared.connections.expire(reader, principal.expiry());
+                self.say_subscribed("subscribed", false);
             }
+            Some(_) => self.error(
+                "another_principal",
+                "the token is that of somebody else, or has other rights: open another connection",
+                None,
+            ),
         }
     }
 
-    fn known(&mut self, principal: Principal, spec: crate::hub::ViewSpec) {
-        self.principal = Some(principal.clone());
-        if let Some(feed) = &mut self.feed {
-            feed.subscription.retarget(spec);
-            self.reading.set_rate(&mut feed.subscription);
-            self.say_subscribed("subscribed", false);
-        } else {
-            let address = self.shared.gate.client_ip(&self.head);
-            match self
-                .reading
-                .enter(&self.shared, &principal, address, spec, self.start)
-            {
-                Ok(subscription) => {
-                    self.feed = Some(Feed::new(subscription, self.runtime().clone()));
-                    self.lobby = None;
-                    self.establish();
-                }
-                Err(refusal) if refusal.code() == "shutting_down" => {
-                    self.close(CloseCode::GOING_AWAY, "shutting down", Some("shutdown"))
-                }
-                Err(refusal) => {
-                    let code = refusal.code();
-                    self.error(code, refusal.sentence(), None);
-                    self.close(CloseCode::TRY_LATER, "too many clients", Some(code));
-                }
+    /// Begins to read, now that it is known who asks.
+    fn enter(&mut self, principal: Principal) {
+        if let Err(refusal) = self.reading.spec(self.runtime(), &principal) {
+            self.refuse(&refusal);
+            if refusal.code() == "foreign_tenant" {
+                return self.close(CloseCode::FORBIDDEN, "another tenant", None);
+            }
+            // The URL asks for what is not there: it stays, and may ask for something else.
+            let selection = &mut self.reading.selection;
+            selection.names.clear();
+            selection.query.clear();
+        }
+        let (shared, reading) = (&self.shared, &self.reading);
+        match Entered::enter(shared, &self.head, principal, reading, self.start, None) {
+            Ok(entered) => {
+                self.feed = Some(entered);
+                self.lobby = None;
+                self.establish();
+            }
+            Err(refusal) => {
+                self.refuse(&refusal);
+                let code = match refusal.code() {
+                    "shutting_down" => CloseCode::GOING_AWAY,
+                    _ => CloseCode::TRY_LATER,
+                };
+                self.close(code, refusal.code(), Some(refusal.code()));
             }
         }
         self.rearm(self.now_us());
@@ -673,26 +699,8 @@ impl Session {
         let blocked = (self.blocked_us > 0)
             .then(|| self.blocked_us + micros(config.stall_timeout + SWEEP_SLACK));
         let silence = self.heard_us + micros(config.ws_timeout);
-        let dues = [
-            Some(self.ping_us),
-            Some(silence),
-            lobby,
-            check,
-            blocked,
-            self.expiry_us(),
-        ];
+        let dues = [Some(self.ping_us), Some(silence), lobby, check, blocked];
         dues.into_iter().flatten().min().unwrap_or(silence)
-    }
-
-    /// When the credentials run out, by our clock.
-    fn expiry_us(&self) -> Option<u64> {
-        let clock = &self.runtime().clock;
-        let expiry: SystemTime = self.principal.as_ref()?.expiry()?;
-        let unix_us = expiry
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_micros() as u64;
-        Some(clock.now_us() + unix_us.saturating_sub(clock.unix_ms() * 1000))
     }
 
     /// Sets the timer to an earlier time where one is due; a later one is found out when it fires.
@@ -768,11 +776,6 @@ impl Session {
                 "credentials cannot be checked now",
                 None,
             );
-        } else if self
-            .expiry_us()
-            .is_some_and(|expiry_us| now_us >= expiry_us)
-        {
-            self.let_go(CloseReason::Expired);
         } else if now_us >= self.ping_us {
             self.ping_us = now_us + ping;
             self.push(encode_ping(b""));

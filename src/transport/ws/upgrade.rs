@@ -11,11 +11,10 @@ use super::{
         handshake::{self, Accepted, Encoding},
     },
     reading::Reading,
-    session::{Lobby, Opening, Session, Terms},
+    session::{Entered, Lobby, Opening, Session, Terms},
 };
 use crate::{
-    access::Principal,
-    hub::{Form, Start},
+    hub::Form,
     middleware::OwnBody,
     transport::{
         answer::{Answer, Refusal},
@@ -66,51 +65,52 @@ pub(crate) async fn open(
         deflate: accepted.deflate.is_some(),
     };
     let form = form_of(accepted.encoding, accepted.deflate);
-    let mut reading = Reading::new(names, &query, tenant.clone(), form);
-    let mut start = params::start(&parts.headers, &query);
-
+    let query_text = parts.uri.query().unwrap_or_default();
+    let mut wanted = Wanted::new(names, query.clone(), query_text, parts);
+    let head = slim(parts);
     let opening = match principal {
-        None => Opening::Lobby(Lobby::enter(&shared.runtime).ok_or_else(|| {
-            Refusal::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "too_many_clients",
-                "too many connections have yet to authenticate",
-            )
-            .with_header(header::RETRY_AFTER, HeaderValue::from_static("5"))
-        })?),
+        None => {
+            wanted.selection.tenant = tenant;
+            let lobby = Lobby::enter(shared).ok_or_else(lobby_full)?;
+            Opening::Lobby(lobby)
+        }
         Some(principal) => {
             if let Some(token) = query.get_text("token") {
-                (reading, start) = resumed(
-                    shared, &principal, token, &query, parts, reading, tenant, form,
-                )?;
+                let tokens = shared.gate.reconnect_tokens();
+                // Never a loop of failures: with a token that is no good any more, a fresh session, which says that
+                // the old one is lost.
+                wanted = match tokens.verify(&principal, token) {
+                    Ok(resume) => Wanted::resumed(resume, &query, parts)?,
+                    Err(_) => wanted.lost(),
+                };
             }
-            let spec = reading.spec(&shared.runtime, &principal)?;
-            let address = shared.gate.client_ip(parts);
-            let subscription = reading
-                .enter(shared, &principal, address, spec, start)
-                .map_err(|refusal| later(refusal, shared))?;
-            Opening::Known {
+            wanted.selection.tenant = tenant;
+            let reading = Reading::new(wanted.selection.clone(), form);
+            let entered = Entered::enter(
+                shared,
+                parts,
                 principal,
-                subscription,
-            }
+                &reading,
+                wanted.start,
+                wanted.session,
+            );
+            Opening::Known(entered.map_err(|refusal| retry_later(refusal, shared))?)
         }
     };
-    let (answer, session) = {
-        let mut answer = handshake_answer(&accepted);
-        let session = Session::new(
-            shared.clone(),
-            upgrade,
-            terms,
-            reading,
-            start,
-            slim(parts),
-            opening,
-        );
-        if let Some(Ok(token)) = session.reconnect_token().map(HeaderValue::try_from) {
-            answer.headers_mut().insert("x-reconnect-token", token);
-        }
-        (answer, session)
-    };
+    let reading = Reading::new(wanted.selection, form);
+    let mut answer = handshake_answer(&accepted);
+    let session = Session::new(
+        shared.clone(),
+        upgrade,
+        terms,
+        reading,
+        wanted.start,
+        head,
+        opening,
+    );
+    if let Some(Ok(token)) = session.reconnect_token().map(HeaderValue::try_from) {
+        answer.headers_mut().insert("x-reconnect-token", token);
+    }
     shared.runtime.spawn(session);
     Ok(answer)
 }
@@ -129,30 +129,6 @@ fn place(rest: &str) -> Result<(Vec<String>, Option<Arc<str>>), Refusal> {
             Ok((vec!["all".to_owned()], Some(id.into())))
         }
         _ => Err(nothing()),
-    }
-}
-
-/// What a reconnect token says. One that is no good any more gives a fresh session, which says that the old one is lost.
-#[allow(clippy::too_many_arguments)]
-fn resumed(
-    shared: &Shared,
-    principal: &Principal,
-    token: &str,
-    query: &Query,
-    parts: &Parts,
-    reading: Reading,
-    tenant: Option<Arc<str>>,
-    form: Form,
-) -> Result<(Reading, Start), Refusal> {
-    match shared.gate.reconnect_tokens().verify(principal, token) {
-        Ok(resume) => {
-            let wanted = Wanted::resumed(resume, query, parts)?;
-            Ok((
-                Reading::new(wanted.selection.names, &wanted.query, tenant, form),
-                wanted.start,
-            ))
-        }
-        Err(_) => Ok((reading, Start::Unknown)),
     }
 }
 
@@ -205,7 +181,20 @@ fn slim(parts: &Parts) -> Parts {
     slim
 }
 
-fn later(refusal: Refusal, shared: &Shared) -> Refusal {
+fn lobby_full() -> Refusal {
+    Refusal::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "too_many_clients",
+        "too many connections have yet to say who they are",
+    )
+    .with_header(header::RETRY_AFTER, HeaderValue::from_static("5"))
+}
+
+/// When to come back, where that is a matter of time.
+fn retry_later(refusal: Refusal, shared: &Shared) -> Refusal {
+    if refusal.status() != StatusCode::SERVICE_UNAVAILABLE {
+        return refusal;
+    }
     let seconds = sse::RETRY
         .pick(shared.runtime.clock.now_us())
         .as_secs()
