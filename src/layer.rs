@@ -59,13 +59,14 @@ impl RealtimeLayer {
     /// # Errors
     /// [`is_config`](Error::is_config): names the setting, its value and what it takes.
     pub fn try_new(config: RealtimeConfig) -> Result<Self, Error> {
+        let answers = config.enabled;
         let runtime = Runtime::new(config)?;
         let recorder = Arc::new(runtime.recorder());
         let router = Arc::new(Router::new(Arc::new(Keeper { runtime }))?);
         Ok(Self {
             recorder,
             router,
-            answers: true,
+            answers,
         })
     }
 

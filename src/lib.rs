@@ -1,4 +1,92 @@
 //! Live traffic for any axum or tower service.
+//!
+//! One layer records every request (route, status, latency to the last byte, sizes, and for AI gateways provider,
+//! model, user, tokens and cost), aggregates it over rolling windows, and serves what it sees: as Server-Sent Events,
+//! as JSON, and as a page that is built into the binary. The host is never slowed, never changed, never left hanging
+//! at shutdown.
+//!
+//! ```no_run
+//! # #[cfg(feature = "axum")] mod example {
+//! use std::net::SocketAddr;
+//!
+//! use axum::{Router, routing::get};
+//! use tower_realtime::{Access, RealtimeConfig, RealtimeLayer};
+//!
+//! #[tokio::main]
+//! async fn main() -> std::io::Result<()> {
+//!     let realtime = RealtimeLayer::new(RealtimeConfig::new(Access::loopback()));
+//!     let rt = realtime.handle();
+//!     let app = Router::new().route("/hello", get(|| async { "hello" })).layer(realtime);
+//!     let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
+//!     axum::serve(rt.guard(listener), app.into_make_service_with_connect_info::<SocketAddr>()).await
+//! }
+//! # }
+//! ```
+//!
+//! Handlers say what they know through a [`RequestMeter`]; everything else goes through the [`RealtimeHandle`].
+//!
+//! # What it answers
+//!
+//! | path | what |
+//! |---|---|
+//! | `/realtime/` | the page (feature `dashboard`) |
+//! | `/stream/{channel}`, `/stream?channels=a,b` | Server-Sent Events: `stats`, `logs`, `providers`, `requests`, `alerts`, `system`, the host's own channels, `all` |
+//! | `/stream/reconnect?token=` | the subscription and the position of an earlier stream |
+//! | `/api/realtime/…` | `info`, `metrics`, `series`, `breakdown`, `errors`, `slow`, `providers[/{id}[/metrics]]`, `overview`, `requests`, `hub/stats`, `ticket`, `health/live`, `health/ready` |
+//!
+//! Mount points are settings. Everything else is the host's: whole segments are matched, `/streams` is not ours.
+//! Streams resume at a [`Position`]: one number for any set of channels, by `Last-Event-ID`, `since` or
+//! `lastEventId`. What is no longer held is reported in band as a `gap`.
+//!
+//! # Where the layer goes
+//!
+//! Add it **last, on the outermost router**, with a custom fallback set before it. Our paths are hidden by what is
+//! merged, nested or set as a fallback afterwards, and by `route_layer`; recording works all the same.
+//! [`RealtimeLayer::routes`] is the way out: a service with the paths alone, to be mounted where you like.
+//! Around a finished router, `axum::serve` also wants `axum::middleware::ResponseAxumBodyLayer` outermost, and route
+//! templates are not seen (name them with [`RealtimeConfig::route_label`] or [`RequestMeter::route`]).
+//!
+//! # Configuration
+//!
+//! [`RealtimeConfig`]: setters, a file through serde, the environment. A wrong value names the setting and what it
+//! takes.
+//!
+//! # Access
+//!
+//! Who may look is the first argument: [`Access::loopback`], [`Access::bearer`], [`Access::check`],
+//! `Access::jwt` (feature `jwt`) or [`Access::public`]. A viewer of a tenant sees that tenant's events and numbers
+//! only; what changes anything needs an admin under every policy. Browsers can't send headers with EventSource: a
+//! cookie works by itself, a token is exchanged for a single-use ticket.
+//!
+//! # Shutdown
+//!
+//! An open stream holds a graceful shutdown for ever. Give [`RealtimeConfig::shutdown`] the token that ends the
+//! server, or call [`RealtimeHandle::drain`]: every stream ends with an event that says when to come back. The
+//! background tasks end with it, or with the last layer, service and handle.
+//!
+//! # How it works
+//!
+//! A request ends in one self-contained record, which goes into a lock-free, bounded queue. One task drains it into
+//! windows, percentiles and breakdowns; a full queue makes the list of rows shorter, never a number wrong. The hub
+//! is one sequence of events with a bounded log per channel. A reader is a cursor: replay and live are the same
+//! read, readers at the same place share the same bytes, and one that does not read costs its cursor and delays
+//! nobody. An event is encoded when the first reader wants it, once.
+//!
+//! # Limits
+//!
+//! Numbers live in this process and start from zero with it. Browsers open six HTTP/1.1 connections to a host: use
+//! one stream with several channels, or HTTP/2. Proxies that buffer hold events back; `x-accel-buffering: no` is
+//! sent, others must be told.
+//!
+//! # Features
+//!
+//! | feature | default | what |
+//! |---|---|---|
+//! | `axum` | yes | route templates, the [`RequestMeter`] extractor, `RealtimeHandle::guard` for `axum::serve` |
+//! | `dashboard` | yes | the page under `/realtime/` |
+//! | `compression` | | files of the page compressed |
+//! | `jwt` | | `Access::jwt` |
+//! | `ws` | | WebSocket under `/ws/` |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod access;

@@ -120,7 +120,7 @@ impl Runtime {
             max_clients: config.max_clients,
             flush_interval: config.flush_interval,
             heartbeat_interval: config.heartbeat_interval,
-            stall_timeout: config.stall_timeout,
+            stall_timeout: config.stall_timeout.min(config.client_timeout),
             encoders: encoders(),
         };
         let (hub, inbox) = Hub::new(settings, clock);
@@ -159,6 +159,7 @@ impl Runtime {
         let runtime = Arc::downgrade(self);
         let recorder = Recorder::new(self.collector.clone(), self.clock)
             .currency(&self.config.currency)
+            .enabled(self.config.enabled)
             .on_first_use(move || runtime.upgrade().is_none_or(|runtime| runtime.start()));
         match &self.config.route_label {
             Some(hook) => recorder.route_hook(hook.clone()),

@@ -211,7 +211,8 @@ impl<'a> RowView<'a> {
             provider: self.provider(),
             model: self.model(),
             user: self.user(),
-            tenant: self.tenant(),
+            // The requests of all tenants beyond the table's limit share a label, so they are nobody's.
+            tenant: self.tenant().filter(|_| self.record().tenant != LabelId::OTHER),
             route: Some(self.route()),
             error: !self.record().success,
             ..Tags::default()

@@ -36,6 +36,7 @@ pub(crate) struct Recorder {
     clock: Clock,
     route_hook: Option<RouteHook>,
     counts_dollars: bool,
+    enabled: bool,
     first_use: Option<FirstUse>,
     used: AtomicBool,
 }
@@ -48,6 +49,7 @@ impl Recorder {
             clock,
             route_hook: None,
             counts_dollars: true,
+            enabled: true,
             first_use: None,
             used: AtomicBool::new(false),
         }
@@ -63,6 +65,13 @@ impl Recorder {
     #[must_use]
     pub(crate) fn currency(mut self, code: &str) -> Self {
         self.counts_dollars = code.eq_ignore_ascii_case("USD");
+        self
+    }
+
+    /// Whether requests are recorded at all.
+    #[must_use]
+    pub(crate) fn enabled(mut self, enabled: bool) -> Self {
+        self.enabled = enabled;
         self
     }
 
@@ -106,8 +115,12 @@ impl Recorder {
         }
     }
 
-    /// Begins the recording of a request. `None` where this recorder watches it already: the layer was added twice.
+    /// Begins the recording of a request. `None` where it is switched off, or watches the request already: the
+    /// layer was added twice.
     pub(super) fn begin(self: &Arc<Self>, request: Incoming<'_>) -> Option<Recording> {
+        if !self.enabled {
+            return None;
+        }
         let outer = request.extensions.get::<RequestMeter>();
         if outer.is_some_and(|outer| outer.belongs_to(self)) {
             return None;

@@ -35,7 +35,7 @@ pub(crate) trait Own: Send + Sync {
     fn call(&self, parts: http::request::Parts, body: OwnRequestBody) -> OwnFuture;
 }
 
-/// Watches the requests to a service: what [`RealtimeLayer`](crate) makes.
+/// Watches the requests to a service: what [`RealtimeLayer`](crate::RealtimeLayer) makes.
 ///
 /// The inner service gets the request as it came, with a [`RequestMeter`](crate::RequestMeter) in its extensions.
 /// Its errors pass through unchanged, and its responses change only in the type of their body. Readiness is the

@@ -30,6 +30,18 @@ function address(name) {
   return `data:text/javascript;base64,${Buffer.from(source).toString("base64")}`;
 }
 
+// What was started last is ended first: a page before the server that it reads.
+const endings = new WeakMap();
+function atEnd(t, end) {
+  if (!endings.has(t)) {
+    endings.set(t, []);
+    t.after(async () => {
+      for (const end of endings.get(t).reverse()) await end();
+    });
+  }
+  endings.get(t).push(end);
+}
+
 // A gateway of this test's own, ended with the test.
 export async function startGateway(t, flags = [], env = {}) {
   const child = spawn(gateway, ["--addr", "127.0.0.1:0", ...flags], { env: { ...process.env, ...env }, stdio: ["ignore", "pipe", "inherit"] });
@@ -38,7 +50,7 @@ export async function startGateway(t, flags = [], env = {}) {
     child.kill("SIGTERM");
     await once(child, "exit");
   };
-  t.after(stop);
+  atEnd(t, stop);
   for await (const line of createInterface(child.stdout)) {
     const url = /http:\/\/[^\s/]+/.exec(line);
     if (url) return { url: url[0], port: Number(new URL(url[0]).port), stop };
@@ -70,7 +82,10 @@ export async function startWire(t, port) {
     for (const socket of sockets) socket.resetAndDestroy();
   };
   wire.mend = () => { wire.broken = false; };
-  t.after(() => { wire.cut(); server.close(); });
+  atEnd(t, () => {
+    wire.cut();
+    server.close();
+  });
   return wire;
 }
 
@@ -98,9 +113,14 @@ export const closeBrowser = async () => (await shared)?.close();
 
 // Opens the page in a browser profile of its own. `errors` gathers what the console complains of; refusals and cut
 // wires that a test brings about are let through by `expected`.
-export async function openPage(t, url, { hash = "", context: options = {}, context, expected, prepare } = {}) {
+export async function openPage(t, url, { hash = "", options = {}, context, expected, prepare } = {}) {
   const own = context ?? (await (await browser()).newContext({ viewport: { width: 1280, height: 900 }, acceptDownloads: true, ...options }));
-  if (!context) t.after(() => own.close());
+  if (!context) {
+    atEnd(t, async () => {
+      for (const page of own.pages()) await page.unrouteAll({ behavior: "ignoreErrors" });
+      await own.close();
+    });
+  }
   const page = await own.newPage();
   const errors = [];
   page.on("console", (message) => {

@@ -289,3 +289,13 @@ fn a_failure_says_what_happened() {
     let summary = house.snapshot(Window::OneMinute).summary;
     assert_eq!((summary.aborted_requests, summary.server_errors), (2, 3));
 }
+
+#[test]
+fn requests_of_tenants_beyond_the_limit_are_no_tenants() {
+    let mut house = House::new();
+    house.finish(|_, record| record.tenant = LabelId::OTHER);
+    let rows = house.rows();
+    assert_eq!(rows[0].view(0).tenant(), Some("other"), "as people see it");
+    assert_eq!(rows[0].view(0).tags("requests").tenant, None, "a tenant of that name must not see it");
+    assert_eq!(house.state.snapshot(&house.settings, Window::OneHour, Some("other")).summary.total_requests, 0);
+}

@@ -168,13 +168,13 @@ function failed(refusal) {
 }
 
 let polling = false;
-async function poll() {
+async function poll(stale) {
   if (polling || document.hidden || paused || !series) return;
   polling = true;
   const { range } = chosen;
   try {
     const due = now() / 1000 >= series.to + series.step;
-    const [next, points] = await Promise.all([metrics.window_seconds !== range && get(metricsPath()), due && get(seriesPath())]);
+    const [next, points] = await Promise.all([stale && get(metricsPath()), due && get(seriesPath())]);
     if (range === chosen.range && !paused) {
       if (next) learn(next);
       if (points) series = points;
@@ -206,6 +206,7 @@ async function loadHub() {
 
 // Alerts are asked for only where the server says that it has them.
 async function loadRest() {
+  get("providers").then(HANDLERS.providers, () => {});
   info = await get("info").catch(() => info);
   loadHub();
   const { alerts: firing = [] } = (info?.endpoints?.alerts && (await get("alerts?state=firing").catch(() => null))) || {};
@@ -252,9 +253,11 @@ const HANDLERS = {
   },
   stats(data) {
     if (!metrics) return;
-    if (data.window_seconds === chosen.range) learn({ ...metrics, ...data });
+    // The stream has one window for all tabs; another range's numbers come by REST at the same pace.
+    const other = data.window_seconds !== chosen.range;
+    if (!other) learn({ ...metrics, ...data });
     draw("numbers");
-    poll();
+    poll(other);
   },
   providers({ providers: list }) {
     providers = new Map(list.map((provider) => [provider.id, provider]));
