@@ -73,31 +73,8 @@ impl RealtimeHandle {
     pub fn publish(&self, event: Event) -> Result<(), Error> {
         let runtime = &self.keeper.runtime;
         runtime.start();
-        let Some(channel) = runtime.hub.channel_id(&event.channel) else {
-            return Err(Error::new(
-                Kind::UnknownChannel,
-                format!("channel {:.64?} is not registered", event.channel),
-            ));
-        };
-        let built_in = runtime.built_in;
-        if [
-            built_in.stats,
-            built_in.logs,
-            built_in.providers,
-            built_in.requests,
-            built_in.system,
-        ]
-        .contains(&channel)
-        {
-            return Err(Error::new(
-                Kind::Invalid,
-                format!(
-                    "channel {:?} is filled by the crate; register one of your own",
-                    event.channel
-                ),
-            ));
-        }
-        runtime.hub.publish(channel, Arc::new(event.into_source()?))
+        let (channel, source) = runtime.checked(event)?;
+        runtime.hub.publish(channel, source)
     }
 
     /// Publishes an application log line as a `log` event on the channels `logs` and `all`. What the hub's inbox

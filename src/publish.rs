@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::{
     error::{Error, Kind},
-    hub::{Dialect, Level, Source, Tags, check_event_type},
+    hub::{Dialect, Level, Priority, Source, Tags, check_event_type},
 };
 
 /// The longest data of an event, as JSON, in bytes: an SSE line must stay below 64 KiB, where Go's
@@ -32,6 +32,7 @@ pub struct Event {
     user: Option<Box<str>>,
     provider: Option<Box<str>>,
     error: bool,
+    priority: Priority,
 }
 
 impl Event {
@@ -53,7 +54,16 @@ impl Event {
             user: None,
             provider: None,
             error: false,
+            priority: Priority::Low,
         }
+    }
+
+    /// Raises it above its channel's [priority](crate::ChannelConfig::priority), for readers that have fallen
+    /// behind. Defaults to the channel's; a lower one changes nothing.
+    #[must_use]
+    pub fn priority(mut self, priority: Priority) -> Self {
+        self.priority = priority;
+        self
     }
 
     /// In a [state](crate::ChannelConfig::state) channel, the newest event of each key stands for all earlier
@@ -120,6 +130,7 @@ impl Event {
             user: self.user,
             provider: self.provider,
             error: self.error,
+            priority: self.priority,
         })
     }
 }
@@ -134,9 +145,14 @@ pub(crate) struct HostEvent {
     user: Option<Box<str>>,
     provider: Option<Box<str>>,
     error: bool,
+    priority: Priority,
 }
 
 impl Source for HostEvent {
+    fn priority(&self) -> Priority {
+        self.priority
+    }
+
     fn name(&self, _index: usize, _dialect: Dialect) -> &str {
         &self.kind
     }

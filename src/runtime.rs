@@ -13,6 +13,7 @@ use crate::{
     error::{Error, Kind},
     hub::{ChannelConfig, ChannelId, Encoder, FORMS, Hub, HubSettings, Inbox, Source},
     middleware::Recorder,
+    publish::Event,
     sync::{AtomicBool, Mutex, Ordering, lock},
     telemetry::{Gauges, SystemEvent},
     transport,
@@ -216,6 +217,21 @@ impl Runtime {
 
     pub(crate) fn is_shutting_down(&self) -> bool {
         self.hub.is_closed() || self.shutdown.is_cancelled()
+    }
+
+    /// An event of the host and the channel that it goes to; see [`RealtimeHandle::publish`](crate::RealtimeHandle::publish).
+    pub(crate) fn checked(&self, event: Event) -> Result<(ChannelId, Arc<dyn Source>), Error> {
+        let Some(channel) = self.hub.channel_id(&event.channel) else {
+            return Err(Error::new(Kind::UnknownChannel, format!("channel {:.64?} is not registered", event.channel)));
+        };
+        let built_in = self.built_in;
+        if [built_in.stats, built_in.logs, built_in.providers, built_in.requests, built_in.system].contains(&channel) {
+            return Err(Error::new(
+                Kind::Invalid,
+                format!("channel {:?} is filled by the crate; register one of your own", event.channel),
+            ));
+        }
+        Ok((channel, Arc::new(event.into_source()?)))
     }
 
     /// The channel of a variant; made on demand, given up when nobody has read it for a minute.

@@ -1,5 +1,6 @@
 //! Access: who may look, who may do what, and how a browser proves it.
 
+mod admission;
 #[cfg(feature = "jwt")]
 mod claims;
 mod cors;
@@ -12,11 +13,13 @@ mod origin;
 mod peer;
 mod policy;
 mod principal;
+mod rate;
 mod reconnect;
 mod refusal;
 mod secret;
 mod ticket;
 
+pub(crate) use admission::{Admission, Seat};
 pub use cors::Cors;
 pub(crate) use gate::{Gate, GateSettings};
 #[cfg(feature = "jwt")]
@@ -26,6 +29,7 @@ pub use peer::PeerAddr;
 pub(crate) use peer::is_network;
 pub use policy::Access;
 pub use principal::{Principal, Role};
+pub(crate) use rate::Rates;
 pub(crate) use reconnect::Resume;
 pub use refusal::Denied;
 pub(crate) use refusal::Refusal;

@@ -123,7 +123,7 @@ impl Principal {
     }
 
     /// Id and tenant: whom tickets and limits count for.
-    pub(super) fn owner(&self) -> (Arc<str>, Option<Arc<str>>) {
+    pub(crate) fn owner(&self) -> (Arc<str>, Option<Arc<str>>) {
         (self.id.clone(), self.tenant.clone())
     }
 

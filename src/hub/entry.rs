@@ -34,6 +34,8 @@ pub(crate) type Encoder = fn(&Frame<'_>, &mut Vec<u8>);
 pub(crate) struct Entry {
     pub(crate) first: u64,
     pub(crate) len: u32,
+    /// How many events its channel had before it.
+    pub(crate) ordinal: u64,
     /// When it was appended: `Clock::now_us`.
     pub(crate) at_us: u64,
     pub(crate) unix_ms: u64,
@@ -56,11 +58,13 @@ impl Entry {
         epoch: u64,
         at_us: u64,
         unix_ms: u64,
+        ordinal: u64,
         channel: Arc<ChannelInfo>,
         source: Arc<dyn Source>,
     ) -> Self {
         Self {
             first,
+            ordinal,
             len: source.len() as u32,
             at_us,
             unix_ms,
@@ -80,6 +84,7 @@ impl Entry {
             self.epoch,
             self.at_us,
             self.unix_ms,
+            self.ordinal,
             channel,
             source,
         )

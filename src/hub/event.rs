@@ -2,7 +2,10 @@
 
 use std::{fmt, sync::Arc};
 
-use super::filter::{Filter, Tags};
+use super::{
+    channel::Priority,
+    filter::{Filter, Tags},
+};
 
 /// Where the events of one entry come from. One entry holds one event, or a batch that was published together;
 /// every event of it has its own sequence number.
@@ -32,6 +35,11 @@ pub(crate) trait Source: Send + Sync + fmt::Debug {
     /// In a state channel, which holds single events, the newest event of each key stands for all earlier ones. `""` is a key like any other.
     fn key(&self, _index: usize) -> &str {
         ""
+    }
+
+    /// Raises it above its channel's priority; a lower one changes nothing.
+    fn priority(&self) -> Priority {
+        Priority::Low
     }
 
     /// About how many bytes the entry keeps alive while a log holds it.

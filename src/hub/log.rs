@@ -111,6 +111,15 @@ impl StreamLog {
         self.entries.range(from..)
     }
 
+    /// How many events it holds behind `seq`. By the entries' ordinals: it takes no longer for many.
+    pub(crate) fn held_after(&self, seq: u64) -> u64 {
+        let (Some(first), Some(newest)) = (self.after(seq).next(), self.entries.back()) else {
+            return 0;
+        };
+        let skipped = (seq + 1).saturating_sub(first.first);
+        newest.ordinal + u64::from(newest.len) - (first.ordinal + skipped)
+    }
+
     pub(crate) fn first_seq(&self) -> Option<u64> {
         self.entries.front().map(|entry| entry.first)
     }

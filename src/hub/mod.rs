@@ -4,6 +4,7 @@
 //! read, so there is no seam between them. The hub moves bytes: it knows no metrics, no HTTP and no viewer.
 
 mod channel;
+mod departures;
 mod entry;
 mod event;
 mod filter;
@@ -39,6 +40,7 @@ use crate::{
     error::{Error, Kind},
     sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering, lock},
 };
+use departures::Departures;
 use entry::Entry;
 use log::{Bounds, Log, StateLog, StreamLog};
 use subscription::{GapReason, Queued};
@@ -75,6 +77,7 @@ pub(crate) struct Hub {
     coarse_us: AtomicU64,
     closed: AtomicBool,
     active: AtomicUsize,
+    departures: Mutex<Departures>,
     /// Somebody left, or the hub was closed.
     left: Notify,
     next_reader: AtomicU64,
@@ -199,6 +202,7 @@ impl Hub {
             coarse_us: AtomicU64::new(clock.now_us()),
             closed: AtomicBool::new(false),
             active: AtomicUsize::new(0),
+            departures: Mutex::new(Departures::default()),
             left: Notify::new(),
             next_reader: AtomicU64::new(1),
             counters: Counters::default(),
@@ -297,12 +301,11 @@ impl Hub {
             Class::State => Log::State(StateLog::new(bounds)),
             Class::Stream | Class::Critical => Log::Stream(StreamLog::new(bounds)),
         };
-        state.channels.push(Channel {
-            info,
-            log,
-            views,
-            published: 0,
-        });
+        let channel = Channel { info, log, views, published: 0 };
+        match state.channels.get_mut(id.0 as usize) {
+            Some(retired) => *retired = channel,
+            None => state.channels.push(channel),
+        }
         state.by_name.insert(name.to_owned(), id);
         Ok(id)
     }
@@ -430,11 +433,17 @@ impl Hub {
         if self.is_closed() {
             return Err(Refused::Closed);
         }
-        if self.active.fetch_add(1, Ordering::Relaxed) >= self.settings.max_clients {
+        let now_us = self.clock.now_us();
+        let mut places = self.settings.max_clients;
+        // What is no longer known at its arrival is found out below; that it was ours once is enough to go first.
+        let comes_back = matches!(start, Start::After(position) if position.epoch == self.epoch);
+        if !comes_back {
+            places -= lock(&self.departures).reserve(now_us, places);
+        }
+        if self.active.fetch_add(1, Ordering::Relaxed) >= places {
             self.active.fetch_sub(1, Ordering::Relaxed);
             return Err(Refused::Full);
         }
-        let now_us = self.clock.now_us();
         let beat_us = self.settings.heartbeat_interval.as_micros() as u64;
         let id = self.next_reader.fetch_add(1, Ordering::Relaxed);
         let reader = Arc::new(Reader::new(id, now_us, now_us + beat_us));
@@ -444,50 +453,10 @@ impl Hub {
         view.seal();
         let last_seq = state.last_seq;
         let begin = state.begin(&spec, start, self.epoch, now_us);
-        let mut resume = Resume {
-            verdict: begin.verdict,
-            replayed: 0,
-            missed_channels: Vec::new(),
-        };
-        let mut queue = VecDeque::new();
-        let mut replay = VecDeque::new();
-        let mut preface = Vec::new();
-        for channel in state
-            .channels
-            .iter()
-            .filter(|channel| spec.wants(&channel.info))
-        {
+        let Opening { resume, queue, preface } = self.opening(&state, &spec, &begin);
+        for channel in state.channels.iter().filter(|channel| spec.wants(&channel.info)) {
             channel.info.readers.fetch_add(1, Ordering::Relaxed);
-            match &channel.log {
-                Log::State(log) => {
-                    // What is newer than the cursor comes by itself; what is older is shown all the same.
-                    let held = log
-                        .after(0)
-                        .into_iter()
-                        .filter(|entry| entry.first <= begin.cursor);
-                    preface.extend(held);
-                }
-                Log::Stream(log) => {
-                    let floor = begin.floor_of(channel.info.id).max(begin.cursor);
-                    if begin.verdict == Verdict::Lost {
-                        resume.missed_channels.push(channel.info.name.clone());
-                        queue.push_back(Queued::Gap(Gap {
-                            channel: channel.info.name.clone(),
-                            missed: None,
-                            reason: GapReason::Evicted,
-                            resumed_at: self.position_of(last_seq),
-                        }));
-                    } else if log.missed(floor, last_seq) > 0 {
-                        resume.missed_channels.push(channel.info.name.clone());
-                        resume.verdict = Verdict::Partial;
-                    }
-                    for entry in log.after(begin.cursor) {
-                        spec.select(entry, entry.range_after(begin.cursor), &mut replay);
-                    }
-                }
-            }
         }
-        resume.replayed = replay.iter().map(|item| item.range.len() as u64).sum();
         view.join(reader.clone());
         // A cursor beyond the view's head means that nothing in between concerns the view: standing at its head
         // lets the reader share its chunks.
@@ -501,11 +470,8 @@ impl Hub {
         }
         self.counters.joined.fetch_add(1, Ordering::Relaxed);
         self.counters.resumes[resume.verdict as usize].fetch_add(1, Ordering::Relaxed);
-        let encoder = view.encoder();
-        preface.sort_unstable_by_key(|entry| entry.first);
-        for entry in preface {
-            self.push_preface(&spec, encoder, &entry, begin.cursor, &mut queue);
-        }
+        let mut queue = queue;
+        self.push_prefaces(&view, preface, begin.cursor, &mut queue);
         Ok(Subscription {
             hub: self.clone(),
             view,
@@ -523,40 +489,180 @@ impl Hub {
         })
     }
 
-    /// A snapshot from before the reader's start. It carries the reader's own position, so that the position a
-    /// client remembers never goes back.
-    fn push_preface(
-        &self,
-        spec: &ViewSpec,
-        encoder: Encoder,
-        entry: &Arc<Entry>,
-        cursor: u64,
-        queue: &mut VecDeque<Queued>,
-    ) {
-        let mut wanted = VecDeque::new();
-        spec.select(entry, 0..entry.len, &mut wanted);
-        if wanted.is_empty() {
-            return;
-        }
-        let mut bytes = Vec::new();
-        let frame = Frame {
-            position: self.position_of(cursor),
-            channel: &entry.channel.name,
-            unix_ms: entry.unix_ms,
-            source: &*entry.source,
-            index: 0,
+    /// What a reader that begins there is told first.
+    fn opening(&self, state: &State, spec: &ViewSpec, begin: &Begin) -> Opening {
+        let mut opening = Opening {
+            resume: Resume {
+                verdict: begin.verdict,
+                replayed: 0,
+                missed_channels: Vec::new(),
+            },
+            queue: VecDeque::new(),
+            preface: Vec::new(),
         };
-        encoder(&frame, &mut bytes);
-        queue.push_back(Queued::Preface(bytes.into()));
+        let last_seq = state.last_seq;
+        let mut replay = VecDeque::new();
+        for channel in state.channels.iter().filter(|channel| spec.wants(&channel.info)) {
+            match &channel.log {
+                // What is newer than the cursor comes by itself; what is older is shown all the same.
+                Log::State(log) => {
+                    let held = log.after(0).into_iter().filter(|entry| entry.first <= begin.cursor);
+                    opening.preface.extend(held);
+                }
+                Log::Stream(log) => {
+                    let floor = begin.floor_of(channel.info.id).max(begin.cursor);
+                    if begin.verdict == Verdict::Lost {
+                        opening.resume.missed_channels.push(channel.info.name.clone());
+                        opening.queue.push_back(Queued::Gap {
+                            gap: Gap {
+                                channel: channel.info.name.clone(),
+                                missed: None,
+                                reason: GapReason::Evicted,
+                                resumed_at: self.position_of(last_seq),
+                            },
+                            of: channel.info.id,
+                            through: None,
+                        });
+                    } else if log.missed(floor, last_seq) > 0 {
+                        opening.resume.missed_channels.push(channel.info.name.clone());
+                        opening.resume.verdict = Verdict::Partial;
+                    }
+                    for entry in log.after(begin.cursor) {
+                        spec.select(entry, entry.range_after(begin.cursor), &mut replay);
+                    }
+                }
+            }
+        }
+        opening.resume.replayed = replay.iter().map(|item| item.range.len() as u64).sum();
+        opening
     }
 
-    /// Takes a reader out of the hub. The second call for the same reader does nothing: one that is stuck is taken
-    /// out before its subscription is dropped, so that it holds no place.
+    /// Snapshots from before the reader's start. They carry the reader's own position, so that the position a client
+    /// remembers never goes back.
+    fn push_prefaces(&self, view: &View, mut preface: Vec<Arc<Entry>>, cursor: u64, queue: &mut VecDeque<Queued>) {
+        preface.sort_unstable_by_key(|entry| entry.first);
+        for entry in preface {
+            let mut wanted = VecDeque::new();
+            view.spec.select(&entry, 0..entry.len, &mut wanted);
+            if wanted.is_empty() {
+                continue;
+            }
+            let mut bytes = Vec::new();
+            let frame = Frame {
+                position: self.position_of(cursor),
+                channel: &entry.channel.name,
+                unix_ms: entry.unix_ms,
+                source: &*entry.source,
+                index: 0,
+            };
+            view.encoder()(&frame, &mut bytes);
+            queue.push_back(Queued::Preface { of: entry.channel.id, bytes: bytes.into() });
+        }
+    }
+
+    /// See [`Subscription::retarget`].
+    fn retarget(&self, subscription: &mut Subscription, spec: ViewSpec) {
+        // Where the reader has seen everything, it stands at the end, and what is new to it begins now.
+        let head = self.visible_head();
+        let unread = subscription.queue.iter().any(|queued| matches!(queued, Queued::Packed(_)));
+        let mut place = subscription.told;
+        if !unread {
+            place = place.max(subscription.cursor);
+            if subscription.view.head() <= subscription.cursor {
+                place = place.max(head);
+            }
+        }
+
+        let old = subscription.view.clone();
+        let mut state = lock(&self.state);
+        let Some(view) = self.transfer(&mut state, &old, &subscription.reader, &spec) else {
+            return;
+        };
+        let mut preface = Vec::new();
+        for channel in state.channels.iter().filter(|channel| spec.wants(&channel.info)) {
+            let is_new = !old.spec.wants(&channel.info);
+            match &channel.log {
+                Log::State(log) => {
+                    let held = log.after(0).into_iter().filter(|entry| entry.first <= place);
+                    preface.extend(held.filter(|entry| is_new || !old.spec.selects(entry)));
+                }
+                // What such a channel let go before is no loss for somebody who did not read it.
+                Log::Stream(log) if is_new => subscription.set_floor(channel.info.id, log.evicted_through()),
+                Log::Stream(_) => {}
+            }
+        }
+        let wants = |id: ChannelId| state.channels.get(id.0 as usize).is_some_and(|channel| spec.wants(&channel.info));
+        subscription.queue.retain(|queued| match queued {
+            Queued::Packed(_) => false,
+            // What is read again from there is told again.
+            Queued::Gap { of, through, .. } => through.is_none() && wants(*of),
+            Queued::Preface { of, .. } => wants(*of),
+        });
+        drop(state);
+
+        self.push_prefaces(&view, preface, place, &mut subscription.queue);
+        subscription.cursor = place.min(view.head());
+        subscription.told = place;
+        subscription.from_logs |= unread;
+        subscription.reader.cursor.store(subscription.cursor, Ordering::Relaxed);
+        subscription.view = view;
+    }
+
+    /// See [`Subscription::restart`].
+    fn restart(&self, subscription: &mut Subscription, spec: ViewSpec, start: Start) {
+        let old = subscription.view.clone();
+        let mut state = lock(&self.state);
+        let Some(view) = self.transfer(&mut state, &old, &subscription.reader, &spec) else {
+            return;
+        };
+        let begin = state.begin(&spec, start, self.epoch, self.now_us());
+        let Opening { resume, mut queue, preface } = self.opening(&state, &spec, &begin);
+        subscription.start_head = state.last_seq;
+        drop(state);
+
+        self.counters.resumes[resume.verdict as usize].fetch_add(1, Ordering::Relaxed);
+        self.push_prefaces(&view, preface, begin.cursor, &mut queue);
+        subscription.cursor = begin.cursor.min(view.head());
+        subscription.told = begin.cursor;
+        subscription.from_logs = resume.verdict == Verdict::Partial;
+        subscription.floors = begin.floors;
+        subscription.queue = queue;
+        subscription.resume = resume;
+        subscription.reader.cursor.store(subscription.cursor, Ordering::Relaxed);
+        subscription.view = view;
+    }
+
+    /// Takes a reader from its view to that of another spec; `None` when it has left the hub already.
+    fn transfer(&self, state: &mut State, from: &Arc<View>, reader: &Arc<Reader>, spec: &ViewSpec) -> Option<Arc<View>> {
+        if !from.has(reader) {
+            return None;
+        }
+        let view = state.view(spec, self.settings.encoders[spec.form.0]);
+        view.seal();
+        for channel in &state.channels {
+            match (from.spec.wants(&channel.info), spec.wants(&channel.info)) {
+                (false, true) => drop(channel.info.readers.fetch_add(1, Ordering::Relaxed)),
+                (true, false) => drop(channel.info.readers.fetch_sub(1, Ordering::Relaxed)),
+                _ => {}
+            }
+        }
+        if !Arc::ptr_eq(from, &view) {
+            let deserted = from.leave(reader);
+            view.join(reader.clone());
+            if deserted {
+                state.forget(from);
+            }
+        }
+        Some(view)
+    }
+
+    /// Takes a reader out of the hub. Nothing happens where the view does not have it: one that is stuck is taken out
+    /// before its subscription is dropped, so that it holds no place, and one may have gone to another view meanwhile.
     fn leave(&self, view: &Arc<View>, reader: &Reader) {
-        if !reader.leave_once() {
+        let mut state = lock(&self.state);
+        if !view.has(reader) {
             return;
         }
-        let mut state = lock(&self.state);
         let deserted = view.leave(reader);
         for channel in state
             .channels
@@ -566,14 +672,23 @@ impl Hub {
             channel.info.readers.fetch_sub(1, Ordering::Relaxed);
         }
         if deserted {
-            state.views.remove(&view.spec);
-            for channel in &mut state.channels {
-                channel.views.retain(|other| !Arc::ptr_eq(other, view));
-            }
+            state.forget(view);
         }
         drop(state);
         self.active.fetch_sub(1, Ordering::Relaxed);
+        lock(&self.departures).count(self.now_us());
+        drop(reader.vacate());
         self.left.notify_waiters();
+    }
+
+    /// Ends a reader and frees its place now, whether or not its subscription is ever polled again.
+    pub(crate) fn dismiss(&self, reader: &Arc<Reader>, reason: CloseReason) {
+        reader.close(reason);
+        for view in self.views() {
+            if view.has(reader) {
+                self.leave(&view, reader);
+            }
+        }
     }
 
     /// Reads what a view no longer has: queues gaps and events for a subscription and moves its cursor behind them.
@@ -632,16 +747,20 @@ impl Hub {
             let missed = log.missed(after, to);
             if missed > 0 {
                 let lagged = log.evicted_through().min(to) > subscription.start_head;
-                subscription.queue.push_back(Queued::Gap(Gap {
-                    channel: channel.info.name.clone(),
-                    missed: Some(missed),
-                    reason: if lagged {
-                        GapReason::Lagged
-                    } else {
-                        GapReason::Evicted
+                subscription.queue.push_back(Queued::Gap {
+                    gap: Gap {
+                        channel: channel.info.name.clone(),
+                        missed: Some(missed),
+                        reason: if lagged {
+                            GapReason::Lagged
+                        } else {
+                            GapReason::Evicted
+                        },
+                        resumed_at: self.position_of(log.first_seq().unwrap_or(to)),
                     },
-                    resumed_at: self.position_of(log.first_seq().unwrap_or(to)),
-                }));
+                    of: channel.info.id,
+                    through: Some(log.evicted_through().min(to)),
+                });
             }
         }
         drop(state);
@@ -693,13 +812,41 @@ impl Hub {
             }
         }
         for (channel, missed, last) in skipped {
-            subscription.queue.push_back(Queued::Gap(Gap {
-                channel: channel.name.clone(),
-                missed: Some(missed),
-                reason: GapReason::Rate,
-                resumed_at: self.position_of(last),
-            }));
+            subscription.queue.push_back(Queued::Gap {
+                gap: Gap {
+                    channel: channel.name.clone(),
+                    missed: Some(missed),
+                    reason: GapReason::Rate,
+                    resumed_at: self.position_of(last),
+                },
+                of: channel.id,
+                through: Some(0),
+            });
         }
+    }
+
+    /// How many events each reader that is behind has before it, by the reader's number. Those of its channels are
+    /// counted, whatever its filter; snapshots do not count.
+    pub(crate) fn lags(&self) -> HashMap<u64, u64> {
+        let mut behind = HashMap::new();
+        let state = lock(&self.state);
+        for view in state.views.values() {
+            let head = view.head();
+            let logs: Vec<_> = state
+                .channels
+                .iter()
+                .filter(|channel| view.spec.wants(&channel.info))
+                .filter_map(|channel| channel.log.as_stream())
+                .collect();
+            view.for_each_reader(|reader| {
+                let cursor = reader.cursor.load(Ordering::Relaxed);
+                if cursor < head {
+                    let lag = logs.iter().map(|log| log.held_after(cursor) + log.missed(cursor, head)).sum();
+                    behind.insert(reader.id, lag);
+                }
+            });
+        }
+        behind
     }
 
     pub(crate) fn stats(&self) -> HubStats {
@@ -757,12 +904,20 @@ impl Hub {
     }
 }
 
+/// What a subscription yields before anything else.
+struct Opening {
+    resume: Resume,
+    queue: VecDeque<Queued>,
+    /// The snapshots that are there already.
+    preface: Vec<Arc<Entry>>,
+}
+
 /// Where a subscription begins.
 struct Begin {
     cursor: u64,
     verdict: Verdict,
     /// Evictions up to these places are no loss for a reader that asked for what there is.
-    floors: Box<[(ChannelId, u64)]>,
+    floors: Vec<(ChannelId, u64)>,
 }
 
 impl Begin {
@@ -792,6 +947,14 @@ impl State {
         view
     }
 
+    /// Drops a view that nobody reads.
+    fn forget(&mut self, view: &Arc<View>) {
+        self.views.remove(&view.spec);
+        for channel in &mut self.channels {
+            channel.views.retain(|other| !Arc::ptr_eq(other, view));
+        }
+    }
+
     fn begin(&self, spec: &ViewSpec, start: Start, epoch: u64, now_us: u64) -> Begin {
         let streams = || {
             let wanted = self
@@ -803,7 +966,7 @@ impl State {
         let at = |cursor, verdict| Begin {
             cursor,
             verdict,
-            floors: Box::default(),
+            floors: Vec::new(),
         };
         let what_is_held = |cursor| Begin {
             cursor,

@@ -5,6 +5,7 @@ use std::{
     task::{Context, Waker},
 };
 
+use super::view::ViewSpec;
 use crate::sync::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Mutex, Ordering, lock};
 
 /// Why the hub ends a subscription.
@@ -59,7 +60,6 @@ pub(crate) struct Reader {
     armed: AtomicBool,
     beat_due: AtomicBool,
     closing: AtomicU8,
-    left: AtomicBool,
     /// When it was polled last, by the hub's coarse clock.
     polled_us: AtomicU64,
     next_beat_us: AtomicU64,
@@ -68,8 +68,23 @@ pub(crate) struct Reader {
     pub(crate) events: AtomicU64,
     pub(crate) bytes: AtomicU64,
     pub(crate) missed: AtomicU64,
+    pub(crate) gaps: AtomicU64,
     /// Its place in its view's list; meaningful under that list's lock only.
     pub(crate) place: AtomicUsize,
+    /// When it has reached its age, and when its credentials run out; `u64::MAX` for never.
+    ages_us: AtomicU64,
+    expires_us: AtomicU64,
+    has_wish: AtomicBool,
+    /// What it shall read from now on; its subscription sees to it when it is polled next.
+    wish: Mutex<Option<ViewSpec>>,
+    seat: Mutex<Seat>,
+}
+
+/// What is given back when a reader leaves, however it does.
+enum Seat {
+    Empty,
+    Held(Box<dyn Send + Sync>),
+    Left,
 }
 
 impl Reader {
@@ -80,15 +95,60 @@ impl Reader {
             armed: AtomicBool::new(false),
             beat_due: AtomicBool::new(false),
             closing: AtomicU8::new(0),
-            left: AtomicBool::new(false),
             polled_us: AtomicU64::new(now_us),
             next_beat_us: AtomicU64::new(next_beat_us),
             cursor: AtomicU64::new(0),
             events: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             missed: AtomicU64::new(0),
+            gaps: AtomicU64::new(0),
             place: AtomicUsize::new(0),
+            ages_us: AtomicU64::new(u64::MAX),
+            expires_us: AtomicU64::new(u64::MAX),
+            has_wish: AtomicBool::new(false),
+            wish: Mutex::new(None),
+            seat: Mutex::new(Seat::Empty),
         }
+    }
+
+    /// Drops this when the reader leaves the hub; at once where it has left already.
+    pub(crate) fn hold(&self, seat: Box<dyn Send + Sync>) {
+        let mut held = lock(&self.seat);
+        if !matches!(*held, Seat::Left) {
+            *held = Seat::Held(seat);
+        }
+    }
+
+    /// It has left. The seat is handed to the caller, who drops it outside of any lock.
+    pub(super) fn vacate(&self) -> Option<Box<dyn Send + Sync>> {
+        match std::mem::replace(&mut *lock(&self.seat), Seat::Left) {
+            Seat::Held(seat) => Some(seat),
+            Seat::Empty | Seat::Left => None,
+        }
+    }
+
+    /// Ends it at this time of the hub's clock, because it is old.
+    pub(crate) fn age_at(&self, us: u64) {
+        self.ages_us.store(us, Ordering::Relaxed);
+    }
+
+    /// Ends it at this time of the hub's clock, because its credentials run out.
+    pub(crate) fn expire_at(&self, us: u64) {
+        self.expires_us.store(us, Ordering::Relaxed);
+    }
+
+    /// Makes it read something else, from where it is; the newest wish counts.
+    pub(crate) fn wish(&self, spec: ViewSpec) {
+        *lock(&self.wish) = Some(spec);
+        self.has_wish.store(true, Ordering::SeqCst);
+        self.wake();
+    }
+
+    pub(super) fn take_wish(&self) -> Option<ViewSpec> {
+        if !self.has_wish.load(Ordering::Relaxed) || !self.has_wish.swap(false, Ordering::SeqCst) {
+            return None;
+        }
+        lock(&self.wish).take()
     }
 
     /// Asks to be woken. The caller looks once more for news afterwards: either it sees them, or whoever makes
@@ -122,7 +182,9 @@ impl Reader {
     }
 
     pub(crate) fn has_signal(&self) -> bool {
-        self.beat_due.load(Ordering::SeqCst) || self.closing.load(Ordering::SeqCst) != 0
+        self.beat_due.load(Ordering::SeqCst)
+            || self.closing.load(Ordering::SeqCst) != 0
+            || self.has_wish.load(Ordering::SeqCst)
     }
 
     pub(crate) fn take_beat(&self) -> bool {
@@ -139,11 +201,6 @@ impl Reader {
             .closing
             .compare_exchange(0, reason as u8, Ordering::SeqCst, Ordering::SeqCst);
         self.wake();
-    }
-
-    /// True for the first caller.
-    pub(crate) fn leave_once(&self) -> bool {
-        !self.left.swap(true, Ordering::Relaxed)
     }
 
     pub(crate) fn polled(&self, now_us: u64) {
@@ -169,6 +226,11 @@ impl Reader {
             );
             self.beat_due.store(true, Ordering::SeqCst);
             self.wake();
+        }
+        if now_us >= self.expires_us.load(Ordering::Relaxed) {
+            self.close(CloseReason::Expired);
+        } else if now_us >= self.ages_us.load(Ordering::Relaxed) {
+            self.close(CloseReason::MaxAge);
         }
         let waits = self.armed.load(Ordering::SeqCst);
         let behind =

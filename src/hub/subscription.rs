@@ -14,9 +14,9 @@ use serde::Serialize;
 use super::{
     Hub,
     channel::ChannelId,
-    position::Position,
+    position::{Position, Start},
     reader::{CloseReason, Reader},
-    view::{Packed, View, ViewRead},
+    view::{Packed, View, ViewRead, ViewSpec},
 };
 use crate::sync::Ordering;
 
@@ -93,7 +93,7 @@ pub(crate) struct Subscription {
     /// Read already, to be yielded first.
     pub(super) queue: VecDeque<Queued>,
     /// Up to where each channel's evictions do not concern this reader.
-    pub(super) floors: Box<[(ChannelId, u64)]>,
+    pub(super) floors: Vec<(ChannelId, u64)>,
     /// Evictions up to here happened before the reader came.
     pub(super) start_head: u64,
     pub(super) chunks_after_close: u8,
@@ -127,10 +127,15 @@ impl RateLimit {
 /// Results of a read that gave more than one.
 #[derive(Debug)]
 pub(super) enum Queued {
-    Gap(Gap),
+    Gap {
+        gap: Gap,
+        of: ChannelId,
+        /// Up to where it tells of evictions; `None` where it speaks of a position that is not known.
+        through: Option<u64>,
+    },
     Packed(Packed),
     /// State that is older than the cursor: it moves nothing.
-    Preface(Bytes),
+    Preface { of: ChannelId, bytes: Bytes },
 }
 
 impl Subscription {
@@ -158,6 +163,41 @@ impl Subscription {
         self.reader.id
     }
 
+    /// What others may see and change of it.
+    pub(crate) fn reader(&self) -> &Arc<Reader> {
+        &self.reader
+    }
+
+    /// What it reads.
+    pub(crate) fn spec(&self) -> &ViewSpec {
+        &self.view.spec
+    }
+
+    /// Reads something else from where it is. What both have goes on without loss or repeat; what was not yet handed
+    /// over of the rest is not; snapshots that are new to the reader come first. Poll it afterwards: nobody wakes it.
+    pub(crate) fn retarget(&mut self, spec: ViewSpec) {
+        if spec != self.view.spec {
+            self.hub.clone().retarget(self, spec);
+        }
+    }
+
+    /// Begins again somewhere else, as [`Hub::subscribe`] would: [`resume`](Self::resume) tells how that went. Poll it
+    /// afterwards: nobody wakes it.
+    pub(crate) fn restart(&mut self, spec: ViewSpec, start: Start) {
+        self.hub.clone().restart(self, spec, start);
+    }
+
+    /// Evictions up to there do not concern the reader any more.
+    pub(super) fn set_floor(&mut self, channel: ChannelId, through: u64) {
+        if through == 0 {
+            return;
+        }
+        match self.floors.iter_mut().find(|(id, _)| *id == channel) {
+            Some((_, floor)) => *floor = through.max(*floor),
+            None => self.floors.push((channel, through)),
+        }
+    }
+
     /// The next thing for this reader. Cancel safe. Yields [`Read::Closed`] once, then `None`.
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Option<Read>> {
         if self.ended {
@@ -165,6 +205,9 @@ impl Subscription {
         }
         self.reader.polled(self.hub.coarse_now_us());
         loop {
+            if let Some(spec) = self.reader.take_wish() {
+                self.retarget(spec);
+            }
             if let Some(read) = self.try_read() {
                 return Poll::Ready(Some(read));
             }
@@ -222,15 +265,17 @@ impl Subscription {
 
     fn next_queued(&mut self) -> Option<Read> {
         Some(match self.queue.pop_front()? {
-            Queued::Gap(gap) => {
+            Queued::Gap { gap, of, through } => {
+                self.set_floor(of, through.unwrap_or(0));
                 self.reader
                     .missed
                     .fetch_add(gap.missed.unwrap_or(0), Ordering::Relaxed);
+                self.reader.gaps.fetch_add(1, Ordering::Relaxed);
                 self.hub.count_gap();
                 Read::Gap(gap)
             }
             Queued::Packed(packed) => self.deliver(packed),
-            Queued::Preface(bytes) => {
+            Queued::Preface { bytes, .. } => {
                 self.reader
                     .bytes
                     .fetch_add(bytes.len() as u64, Ordering::Relaxed);

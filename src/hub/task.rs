@@ -143,6 +143,7 @@ impl Hub {
             self.epoch,
             now_us,
             unix_ms,
+            channel.published,
             channel.info.clone(),
             source,
         ));

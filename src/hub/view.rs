@@ -52,6 +52,13 @@ impl ViewSpec {
         }
     }
 
+    /// Whether the reader wants any of an entry's events, and may see it.
+    pub(crate) fn selects(&self, entry: &Arc<Entry>) -> bool {
+        let mut wanted = VecDeque::new();
+        self.select(entry, 0..entry.len, &mut wanted);
+        !wanted.is_empty()
+    }
+
     /// The runs of an entry's events, within `range`, that the reader wants and may see.
     pub(crate) fn select(&self, entry: &Arc<Entry>, range: Range<u32>, into: &mut VecDeque<Item>) {
         if self.tenant.is_none() && self.filter.is_empty() {
@@ -379,6 +386,12 @@ impl View {
             }
         }
         readers.is_empty()
+    }
+
+    pub(crate) fn has(&self, reader: &Reader) -> bool {
+        let readers = lock(&self.readers);
+        let place = reader.place.load(Ordering::Relaxed);
+        readers.get(place).is_some_and(|found| std::ptr::eq(&**found, reader))
     }
 
     pub(crate) fn is_deserted(&self) -> bool {

@@ -63,6 +63,12 @@ impl Refusal {
         self
     }
 
+    /// Says when to come back, in place of what was said before.
+    pub(crate) fn with_retry_after(mut self, wait: std::time::Duration) -> Self {
+        self.headers.retain(|(name, _)| *name != header::RETRY_AFTER);
+        self.with_header(header::RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)))
+    }
+
     /// Further members of the JSON body.
     pub(crate) fn with_details(mut self, details: serde_json::Value) -> Self {
         self.details = Some(details);

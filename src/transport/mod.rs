@@ -1,6 +1,8 @@
 //! Transport: what clients see. It owns every wire format and knows every URL.
 
 mod answer;
+mod body;
+mod connections;
 #[cfg(feature = "dashboard")]
 mod dashboard;
 mod forms;

@@ -34,6 +34,14 @@ pub(crate) enum Route<'a> {
     Overview,
     Requests,
     HubStats,
+    Connections,
+    Connection(&'a str),
+    /// `/connections/{id}/subscribe`.
+    Subscribe(&'a str),
+    /// `/connections/{id}/unsubscribe`.
+    Unsubscribe(&'a str),
+    Broadcast,
+    TestConnection,
     Ticket,
     Live,
     Ready,
@@ -80,9 +88,13 @@ fn api_route(rest: &str) -> Option<Route<'_>> {
         "/overview" => Route::Overview,
         "/requests" => Route::Requests,
         "/hub/stats" => Route::HubStats,
+        "/connections" => Route::Connections,
+        "/broadcast" => Route::Broadcast,
+        "/test-connection" => Route::TestConnection,
         "/ticket" => Route::Ticket,
         "/health/live" => Route::Live,
         "/health/ready" => Route::Ready,
+        _ if rest.starts_with("/connections/") => connection_route(&rest["/connections".len()..])?,
         _ => {
             let provider = rest.strip_prefix("/providers/")?;
             match provider.strip_suffix("/metrics") {
@@ -92,6 +104,16 @@ fn api_route(rest: &str) -> Option<Route<'_>> {
             }
         }
     })
+}
+
+fn connection_route(rest: &str) -> Option<Route<'_>> {
+    if let Some(id) = rest.strip_suffix("/subscribe") {
+        return one_segment(id).map(Route::Subscribe);
+    }
+    if let Some(id) = rest.strip_suffix("/unsubscribe") {
+        return one_segment(id).map(Route::Unsubscribe);
+    }
+    one_segment(rest).map(Route::Connection)
 }
 
 /// What comes behind a mount: nothing, or something that begins with `/`.
@@ -158,14 +180,15 @@ mod tests {
             ("/realtime", Some(Route::Page(""))),
             ("/realtime/assets/x.js", Some(Route::Page("/assets/x.js"))),
             ("/api/realtime", None),
-            (
-                "/api/realtime/providers/openai",
-                Some(Route::Provider("openai")),
-            ),
-            (
-                "/api/realtime/providers/openai/metrics",
-                Some(Route::ProviderMetrics("openai")),
-            ),
+            ("/api/realtime/providers/openai", Some(Route::Provider("openai"))),
+            ("/api/realtime/providers/openai/metrics", Some(Route::ProviderMetrics("openai"))),
+            ("/api/realtime/connections", Some(Route::Connections)),
+            ("/api/realtime/connections/ab-7", Some(Route::Connection("ab-7"))),
+            ("/api/realtime/connections/ab-7/subscribe", Some(Route::Subscribe("ab-7"))),
+            ("/api/realtime/connections/ab-7/unsubscribe", Some(Route::Unsubscribe("ab-7"))),
+            ("/api/realtime/connections/", None),
+            ("/api/realtime/connections//subscribe", None),
+            ("/api/realtime/connections/a/b/subscribe", None),
             ("/api/realtime/providers/", None),
             ("/api/realtime/providers/a/b", None),
             ("/api/realtime/providers//metrics", None),

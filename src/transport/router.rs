@@ -1,6 +1,6 @@
 //! Router: answers our own paths. Access is checked here, before any surface; a new one cannot forget it.
 
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::{future::Future, net::IpAddr, pin::Pin, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, header, request::Parts};
@@ -9,6 +9,8 @@ use http::{HeaderValue, Method, StatusCode, header, request::Parts};
 use super::dashboard::{Dashboard, Mount as PageMount};
 use super::{
     answer::{self, Answer, Refusal},
+    body,
+    connections::Connections,
     params,
     query::Query,
     rest,
@@ -34,8 +36,7 @@ pub(crate) struct Shared {
     pub(crate) runtime: Arc<Runtime>,
     pub(crate) mounts: Mounts,
     pub(crate) gate: Gate,
-    #[cfg(feature = "dashboard")]
-    page: Dashboard,
+    pub(crate) connections: Arc<Connections>,
 }
 
 /// Who asks, as the gate sees it.
@@ -43,6 +44,9 @@ pub(crate) struct Shared {
 pub(crate) struct Caller<'a> {
     pub(crate) principal: Principal,
     pub(crate) gate: &'a Gate,
+    pub(crate) connections: &'a Arc<Connections>,
+    /// The address that limits count by; `None` where nobody said it.
+    pub(crate) address: Option<IpAddr>,
 }
 
 impl Router {
@@ -63,25 +67,8 @@ impl Router {
             token_key: config.token_key.as_ref(),
         };
         let gate = Gate::new(&settings, runtime.clock)?;
-        #[cfg(feature = "dashboard")]
-        let page = Dashboard::new(&PageMount {
-            page: config.dashboard_path.clone(),
-            api: mounts.api.clone(),
-            stream: mounts.stream.clone(),
-            title: config.title.clone(),
-            ..PageMount::default()
-        });
-        let shared = Shared {
-            #[cfg(feature = "dashboard")]
-            page,
-            runtime,
-            mounts,
-            gate,
-        };
-        Ok(Self {
-            keeper,
-            shared: Arc::new(shared),
-        })
+        let connections = Connections::new(&runtime);
+        Ok(Self { keeper, shared: Arc::new(Shared { runtime, mounts, gate, connections }) })
     }
 
     pub(crate) fn keeper(&self) -> &Arc<Keeper> {
@@ -124,7 +111,7 @@ impl Shared {
         answer
     }
 
-    async fn route(&self, parts: &Parts, _body: OwnRequestBody) -> Result<Answer, Refusal> {
+    async fn route(&self, parts: &Parts, body: OwnRequestBody) -> Result<Answer, Refusal> {
         let path = parts.uri.path();
         let Some(route) = self.mounts.route(path) else {
             return Err(Refusal::not_found("there is nothing at this path"));
@@ -149,10 +136,8 @@ impl Shared {
         }
         let query = Query::parse(parts.uri.query())?;
         let principal = self.gate.admit(parts).await?;
-        let caller = Caller {
-            principal,
-            gate: &self.gate,
-        };
+        let address = self.gate.client_ip(parts);
+        let caller = Caller { principal, gate: &self.gate, connections: &self.connections, address };
         match route {
             Route::Stream | Route::StreamChannel(_) | Route::StreamReconnect => {
                 self.stream(&caller, parts, route, query)
@@ -163,19 +148,47 @@ impl Shared {
                 }
                 rest::ticket(&caller)
             }
-            _ => read_only(parts, || {
-                rest::answer(&self.runtime, &self.mounts, &caller, route, &query)
-            }),
+            Route::Connections => read_only(parts, || rest::connections(&self.runtime, &caller, &query)),
+            Route::Connection(_) | Route::Subscribe(_) | Route::Unsubscribe(_) | Route::Broadcast | Route::TestConnection => {
+                self.write(&caller, parts, route, body).await
+            }
+            _ => read_only(parts, || rest::answer(&self.runtime, &self.mounts, &caller, route, &query)),
         }
     }
 
-    fn stream(
+    /// What changes something, or costs something. Who may not is told before a body is read.
+    async fn write(
         &self,
         caller: &Caller<'_>,
         parts: &Parts,
         route: Route<'_>,
-        query: Query,
+        body: OwnRequestBody,
     ) -> Result<Answer, Refusal> {
+        let (method, name) = match route {
+            Route::Connection(_) => (Method::DELETE, "DELETE"),
+            _ => (Method::POST, "POST"),
+        };
+        if parts.method != method {
+            return Err(Refusal::method_not_allowed(name));
+        }
+        if matches!(route, Route::Broadcast | Route::Connection(_)) {
+            caller.principal.require_admin()?;
+        }
+        rest::limit_rate(caller)?;
+        let runtime = &self.runtime;
+        if let Route::Connection(id) = route {
+            return rest::kick(runtime, caller, id);
+        }
+        let fields = body::fields(body).await?;
+        match route {
+            Route::Subscribe(id) => rest::change(runtime, caller, parts, id, rest::Change::Subscribe, &fields),
+            Route::Unsubscribe(id) => rest::change(runtime, caller, parts, id, rest::Change::Unsubscribe, &fields),
+            Route::Broadcast => rest::broadcast(runtime, caller, fields).await,
+            _ => rest::test_connection(runtime, &self.mounts, &fields).await,
+        }
+    }
+
+    fn stream(&self, caller: &Caller<'_>, parts: &Parts, route: Route<'_>, query: Query) -> Result<Answer, Refusal> {
         if parts.method != Method::GET && parts.method != Method::HEAD {
             return Err(Refusal::method_not_allowed("GET, HEAD"));
         }

@@ -110,13 +110,16 @@ impl Retry {
     /// Seeded by the connection: cheap, and different for each.
     pub(crate) fn pick(self, seed: u64) -> Duration {
         let jitter_ms = self.jitter.as_millis() as u64 + 1;
-        // The finaliser of SplitMix64: neighbouring seeds land far apart.
-        let mut spread = seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        spread = (spread ^ (spread >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        spread = (spread ^ (spread >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        spread ^= spread >> 31;
-        self.base + Duration::from_millis(spread % jitter_ms)
+        self.base + Duration::from_millis(spread(seed) % jitter_ms)
     }
+}
+
+/// The finaliser of SplitMix64: neighbouring seeds land far apart.
+pub(crate) fn spread(seed: u64) -> u64 {
+    let mut spread = seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    spread = (spread ^ (spread >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    spread = (spread ^ (spread >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    spread ^ (spread >> 31)
 }
 
 /// The body of a stream.

@@ -1,21 +1,22 @@
 //! `/stream`: from a request to a stream of events.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use http::{HeaderValue, Method, header, request::Parts};
 
 use super::{
     answer::{Answer, Refusal},
+    connections::{Newcomer, Selection, Session},
     forms::SSE_FORM,
     params,
     query::Query,
     router::Caller,
-    sse::{self, Established, Retry, SseBody},
+    sse::{self, Established, SseBody},
 };
 use crate::{
     access::{Principal, Resume},
     aggregator::Window,
-    hub::{ChannelId, ChannelSet, Hub, Refused, Start, ViewSpec},
+    hub::{ChannelId, ChannelSet, Form, Hub, Refused, Start, ViewSpec},
     middleware::OwnBody,
     runtime::{Runtime, Variant},
 };
@@ -23,24 +24,18 @@ use crate::{
 /// What a stream is asked for.
 #[derive(Debug)]
 pub(crate) struct Wanted {
-    /// Public names, `all` included.
-    names: Vec<String>,
+    selection: Selection,
     query: Query,
-    /// Channels and filters as a query, for the reconnect token.
-    subscription: String,
     start: Start,
+    /// Of the token that it goes on with.
+    session: Option<Session>,
 }
 
 impl Wanted {
     pub(crate) fn new(names: Vec<String>, query: Query, query_text: &str, parts: &Parts) -> Self {
         let start = params::start(&parts.headers, &query);
-        let subscription = format!("channels={}&{}", names.join(","), lasting(query_text));
-        Self {
-            names,
-            query,
-            subscription,
-            start,
-        }
+        let selection = Selection { names, query: lasting(query_text) };
+        Self { selection, query, start, session: None }
     }
 
     /// What a reconnect token says; the position in the header or the query, which is newer, wins.
@@ -50,15 +45,10 @@ impl Wanted {
             newer => newer,
         };
         let query = Query::parse(Some(&resume.subscription))?;
-        let names = params::list(query.get_text("channels"))
-            .map(ToOwned::to_owned)
-            .collect();
-        Ok(Self {
-            names,
-            query,
-            subscription: resume.subscription,
-            start,
-        })
+        let names = params::list(query.get_text("channels")).map(ToOwned::to_owned).collect();
+        let session = session_of(&resume.subscription);
+        let selection = Selection { names, query: lasting(&resume.subscription) };
+        Ok(Self { selection, query, start, session })
     }
 
     /// The token is not good any more: a fresh session that says so.
@@ -68,16 +58,14 @@ impl Wanted {
     }
 }
 
+/// The session in what a token says. Nobody but us has written it there: [`lasting`] leaves out a client's own.
+pub(crate) fn session_of(subscription: &str) -> Option<Session> {
+    subscription.split('&').find_map(|pair| pair.strip_prefix("session=")).and_then(Session::parse)
+}
+
 /// The query without credentials and positions.
 fn lasting(query: &str) -> String {
-    const FLEETING: [&str; 6] = [
-        "since",
-        "lastEventId",
-        "token",
-        "ticket",
-        "channels",
-        "metrics",
-    ];
+    const FLEETING: [&str; 7] = ["since", "lastEventId", "token", "ticket", "channels", "metrics", "session"];
     let lasts = |pair: &&str| !FLEETING.contains(&pair.split('=').next().unwrap_or_default());
     let pairs: Vec<_> = query
         .split('&')
@@ -95,31 +83,44 @@ pub(crate) fn open(
     wanted: Wanted,
 ) -> Result<Answer, Refusal> {
     let principal = &caller.principal;
-    let spec = view_spec(runtime, principal, &wanted)?;
-    let max_rate = params::max_rate(&wanted.query)?;
+    let Wanted { selection, query, start, session } = wanted;
+    if selection.names.is_empty() {
+        return Err(Refusal::bad_request("channels", "takes a comma-separated list of channels"));
+    }
+    let spec = view_spec(runtime, principal, &selection.names, &query, SSE_FORM)?;
+    let max_rate = params::max_rate(&query)?;
     if parts.method == Method::HEAD {
         return Ok(sse::answer(OwnBody::full(bytes::Bytes::new())));
     }
     let retry = sse::RETRY;
-    let mut subscription = match runtime.hub.subscribe(spec, wanted.start) {
+    let wait = retry.pick(runtime.clock.now_us());
+    let connections = caller.connections;
+    // First of all, so that the new stream may have the old one's place.
+    if let Some(session) = session {
+        connections.take_over(&runtime.hub, session, principal);
+    }
+    let seat = match connections.admission.admit(principal, caller.address) {
+        Ok(seat) => seat,
+        Err(refusal) => return refuse(refusal.into(), parts, wait),
+    };
+    let mut subscription = match runtime.hub.subscribe(spec, start) {
         Ok(subscription) => subscription,
-        Err(refused) => return refuse(refused, parts, retry, runtime.clock.now_us()),
+        Err(refused) => return refuse(full_or_closed(refused), parts, wait),
     };
     if let Some(rate) = max_rate {
         subscription.limit_rate(rate);
     }
-    let connection_id = format!(
-        "{}-{}",
-        runtime.config.instance,
-        subscription.connection_id()
-    );
+    let session = session.unwrap_or_else(|| Session::random(runtime.clock));
     let position = subscription.position().to_string();
     let tokens = caller.gate.reconnect_tokens();
-    let token = tokens.issue(principal, &wanted.subscription, &position);
+    let token = tokens.issue(principal, &selection.to_query(session), &position);
+    let names = selection.names.clone();
+    let newcomer = Newcomer { transport: "sse", principal, address: caller.address, session, selection };
+    let connection = connections.enter(seat, &subscription, newcomer);
     let first = Established {
-        connection_id: &connection_id,
+        connection_id: &connection.name,
         reconnect_token: token.as_deref(),
-        channels: &wanted.names,
+        channels: &names,
         heartbeat_ms: runtime.config.heartbeat_interval.as_millis() as u64,
         instance: &runtime.config.instance,
         resume: subscription.resume(),
@@ -135,37 +136,23 @@ pub(crate) fn open(
 }
 
 /// Checks the names, the caller's right to them, and the parameters.
-fn view_spec(
+pub(crate) fn view_spec(
     runtime: &Arc<Runtime>,
     principal: &Principal,
-    wanted: &Wanted,
+    wanted: &[String],
+    query: &Query,
+    form: Form,
 ) -> Result<ViewSpec, Refusal> {
-    let stats = params::stats(&wanted.query)?;
-    let filter = params::filter(&wanted.query)?;
+    let stats = params::stats(query)?;
+    let filter = params::filter(query)?;
     let tenant: Option<Arc<str>> = principal.tenant_id().map(Arc::from);
-    if wanted.names.is_empty() {
-        return Err(Refusal::bad_request(
-            "channels",
-            "takes a comma-separated list of channels",
-        ));
-    }
-    let special =
-        tenant.is_some() || stats != params::StatsParams::default() || !principal.may_read("all");
-    let all = wanted.names.iter().any(|name| name == "all");
+    let special = tenant.is_some() || stats != params::StatsParams::default() || !principal.may_read("all");
+    let all = wanted.iter().any(|name| name == "all");
     if all && !special {
-        return Ok(ViewSpec {
-            channels: ChannelSet::All,
-            filter,
-            tenant,
-            form: SSE_FORM,
-        });
+        return Ok(ViewSpec { channels: ChannelSet::All, filter, tenant, form });
     }
     let mut ids = Vec::new();
-    let names = if all {
-        runtime.hub.channel_names()
-    } else {
-        wanted.names.clone()
-    };
+    let names = if all { runtime.hub.channel_names() } else { wanted.to_vec() };
     for name in &names {
         let id = runtime
             .hub
@@ -181,12 +168,7 @@ fn view_spec(
     }
     ids.sort_unstable();
     ids.dedup();
-    Ok(ViewSpec {
-        channels: ChannelSet::Some(ids.into()),
-        filter,
-        tenant,
-        form: SSE_FORM,
-    })
+    Ok(ViewSpec { channels: ChannelSet::Some(ids.into()), filter, tenant, form })
 }
 
 /// The channel itself, or the variant of it that the parameters or the tenant ask for.
@@ -225,7 +207,7 @@ fn variant_of(
     })
 }
 
-fn unknown_channel(hub: &Hub, name: &str) -> Refusal {
+pub(crate) fn unknown_channel(hub: &Hub, name: &str) -> Refusal {
     let mut known = hub.channel_names();
     known.push("all".to_owned());
     let name: String = name.chars().filter(|c| !c.is_control()).take(64).collect();
@@ -242,17 +224,17 @@ fn unknown_channel(hub: &Hub, name: &str) -> Refusal {
 
 /// A browser's EventSource closes for good at any status but 200, so one that may succeed later gets a stream that
 /// says when to come back.
-fn refuse(refused: Refused, parts: &Parts, retry: Retry, seed: u64) -> Result<Answer, Refusal> {
-    let wait = retry.pick(seed);
-    let accepts = parts
-        .headers
-        .get(header::ACCEPT)
-        .and_then(|accept| accept.to_str().ok());
+fn refuse(refusal: Refusal, parts: &Parts, wait: Duration) -> Result<Answer, Refusal> {
+    let accepts = parts.headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
     let event_source = accepts.is_some_and(|accept| accept.contains("text/event-stream"))
         && parts.headers.contains_key("sec-fetch-mode");
     if event_source {
         return Ok(sse::busy(wait));
     }
+    Err(refusal.with_retry_after(wait))
+}
+
+fn full_or_closed(refused: Refused) -> Refusal {
     let (code, sentence) = match refused {
         Refused::Full => (
             "too_many_clients",
@@ -260,9 +242,5 @@ fn refuse(refused: Refused, parts: &Parts, retry: Retry, seed: u64) -> Result<An
         ),
         Refused::Closed => ("shutting_down", "the server is shutting down"),
     };
-    let seconds = wait.as_secs().max(1);
-    Err(
-        Refusal::new(http::StatusCode::SERVICE_UNAVAILABLE, code, sentence)
-            .with_header(header::RETRY_AFTER, HeaderValue::from(seconds)),
-    )
+    Refusal::new(http::StatusCode::SERVICE_UNAVAILABLE, code, sentence)
 }

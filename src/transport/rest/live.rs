@@ -50,6 +50,10 @@ pub(super) fn info(ask: &Ask<'_>) -> Result<Answer, Refusal> {
         },
         "limits": {
             "max_clients": config.max_clients,
+            "max_clients_per_user": config.max_clients_per_user,
+            "max_clients_per_ip": config.max_clients_per_ip,
+            "max_age_seconds": config.max_age.map(|age| age.as_secs()),
+            "inbound_per_minute": config.inbound_per_minute,
             "replay_capacity": config.replay_capacity,
             "heartbeat_ms": config.heartbeat_interval.as_millis() as u64,
             "stall_timeout_ms": config.stall_timeout.as_millis() as u64,
@@ -69,7 +73,10 @@ pub(super) fn hub_stats(ask: &Ask<'_>) -> Result<Answer, Refusal> {
         json!({
             "total_clients": hub.total_clients,
             "subscriptions": subscriptions(&hub.channels),
-            "transports": {"sse": hub.total_clients},
+            "transports": {
+                "sse": ask.caller.connections.count("sse"),
+                "websocket": ask.caller.connections.count("websocket"),
+            },
             "max_clients": ask.runtime.config.max_clients,
             "hub": Hub::from(&hub),
             "channels": hub.channels,

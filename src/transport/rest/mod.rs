@@ -1,11 +1,14 @@
 //! REST: snapshots and lists, under one prefix, in one envelope.
 
+mod admin;
 mod live;
 mod numbers;
 
 use std::sync::Arc;
 
 use http::StatusCode;
+
+pub(crate) use admin::{Change, broadcast, change, connections, kick, limit_rate, test_connection};
 
 use super::{
     answer::{self, Answer, Refusal},

@@ -1,0 +1,141 @@
+//! Admission: how many streams and sockets one principal and one address may hold. The newest is refused.
+//!
+//! `max_clients`, the bound for all, is the hub's own: it counts the readers in process, too.
+
+use std::{
+    collections::HashMap,
+    hash::Hash,
+    net::{IpAddr, Ipv6Addr},
+    sync::Arc,
+};
+
+use super::{principal::Principal, refusal::Refusal};
+use crate::sync::{Mutex, lock};
+
+/// Counts those who are there. Bounded by `max_clients`: whoever is refused there gives its seat back.
+#[derive(Debug)]
+pub(crate) struct Admission {
+    max_of_user: Option<usize>,
+    max_of_address: Option<usize>,
+    counts: Mutex<Counts>,
+}
+
+/// A principal's id and tenant.
+type Owner = (Arc<str>, Option<Arc<str>>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    users: HashMap<Owner, usize>,
+    addresses: HashMap<IpAddr, usize>,
+}
+
+/// One admitted client; dropping it frees its place.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    admission: Arc<Admission>,
+    user: Option<Owner>,
+    address: Option<IpAddr>,
+}
+
+impl Admission {
+    pub(crate) fn new(max_of_user: Option<usize>, max_of_address: Option<usize>) -> Arc<Self> {
+        Arc::new(Self { max_of_user, max_of_address, counts: Mutex::default() })
+    }
+
+    /// A seat, or 429. Anonymous principals share an id, so the bound for each user is not theirs; a client whose
+    /// address nobody said is not counted by address.
+    pub(crate) fn admit(self: &Arc<Self>, principal: &Principal, address: Option<IpAddr>) -> Result<Seat, Refusal> {
+        let user = Some(principal.owner()).filter(|_| self.max_of_user.is_some() && !principal.is_anonymous());
+        let address = address.filter(|_| self.max_of_address.is_some()).map(household);
+        let mut counts = lock(&self.counts);
+        let is_full = |held: Option<&usize>, max: Option<usize>| max.is_some_and(|max| held.copied().unwrap_or(0) >= max);
+        if user.as_ref().is_some_and(|user| is_full(counts.users.get(user), self.max_of_user)) {
+            return Err(Refusal::too_many(
+                "too_many_clients_of_user",
+                "this user has as many connections as max_clients_per_user allows",
+            ));
+        }
+        if address.as_ref().is_some_and(|address| is_full(counts.addresses.get(address), self.max_of_address)) {
+            return Err(Refusal::too_many(
+                "too_many_clients_of_address",
+                "this address has as many connections as max_clients_per_ip allows",
+            ));
+        }
+        if let Some(user) = &user {
+            *counts.users.entry(user.clone()).or_default() += 1;
+        }
+        if let Some(address) = address {
+            *counts.addresses.entry(address).or_default() += 1;
+        }
+        Ok(Seat { admission: self.clone(), user, address })
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut counts = lock(&self.admission.counts);
+        if let Some(user) = &self.user {
+            give_back(&mut counts.users, user);
+        }
+        if let Some(address) = &self.address {
+            give_back(&mut counts.addresses, address);
+        }
+    }
+}
+
+fn give_back<K: Hash + Eq>(counts: &mut HashMap<K, usize>, key: &K) {
+    if let Some(count) = counts.get_mut(key) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(key);
+        }
+    }
+}
+
+/// A household's share of IPv6 is a /64 network: counting single addresses of it would bound nothing.
+fn household(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (!0 << 64)).into(),
+        address => address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn code(result: Result<Seat, Refusal>) -> &'static str {
+        let refusal = result.unwrap_err();
+        assert_eq!(refusal.status(), 429);
+        refusal.code()
+    }
+
+    #[test]
+    fn the_newest_is_refused_until_another_leaves() {
+        let admission = Admission::new(Some(2), None);
+        let ana = Principal::viewer("ana");
+        let first = admission.admit(&ana, None).unwrap();
+        let _second = admission.admit(&ana, None).unwrap();
+        assert_eq!(code(admission.admit(&ana, None)), "too_many_clients_of_user");
+        let _namesake = admission.admit(&ana.clone().tenant("acme"), None).unwrap();
+        drop(first);
+        let _third = admission.admit(&ana, None).unwrap();
+        let _crowd: Vec<_> = (0..9).map(|_| admission.admit(&Principal::anonymous(), None).unwrap()).collect();
+    }
+
+    #[test]
+    fn addresses_are_counted_by_household_and_a_refusal_takes_no_seat() {
+        let admission = Admission::new(Some(9), Some(1));
+        let ana = Principal::viewer("ana");
+        let at = |address: &str| admission.admit(&ana, Some(address.parse().unwrap()));
+        let one = at("2001:db8::1").unwrap();
+        assert_eq!(code(at("2001:db8::ffff")), "too_many_clients_of_address");
+        let _other = at("2001:db8:0:1::1").unwrap();
+        let _v4 = at("192.0.2.1").unwrap();
+        assert_eq!(code(at("::ffff:192.0.2.1")), "too_many_clients_of_address");
+        assert_eq!(lock(&admission.counts).users.values().sum::<usize>(), 3);
+        drop((one, _other, _v4));
+        let counts = lock(&admission.counts);
+        assert!(counts.users.is_empty() && counts.addresses.is_empty());
+    }
+}

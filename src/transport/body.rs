@@ -1,0 +1,141 @@
+//! Bodies of requests to us: JSON, small, and soon.
+
+use std::{future::poll_fn, pin::pin, time::Duration};
+
+use http::StatusCode;
+use http_body::Body;
+use serde_json::{Map, Value};
+
+use super::answer::Refusal;
+use crate::middleware::OwnRequestBody;
+
+/// The largest body that is read.
+const MAX_BODY_BYTES: usize = 64 * 1024;
+/// How long a body may take to arrive: one that drips in holds a task for no longer.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The members of a JSON object.
+#[derive(Debug)]
+pub(crate) struct Fields(Map<String, Value>);
+
+/// Reads a body that has to be a JSON object.
+pub(crate) async fn fields(body: OwnRequestBody) -> Result<Fields, Refusal> {
+    let bytes = match tokio::time::timeout(BODY_TIMEOUT, read(body)).await {
+        Ok(bytes) => bytes?,
+        Err(_) => {
+            let sentence = "the body did not arrive within 10 seconds";
+            return Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", sentence));
+        }
+    };
+    match serde_json::from_slice(&bytes) {
+        Ok(Value::Object(fields)) => Ok(Fields(fields)),
+        Ok(_) => Err(Refusal::new(StatusCode::BAD_REQUEST, "bad_json", "the body takes a JSON object")),
+        Err(error) => Err(Refusal::new(
+            StatusCode::BAD_REQUEST,
+            "bad_json",
+            format!("the body is not JSON: line {}, column {}", error.line(), error.column()),
+        )),
+    }
+}
+
+async fn read(body: OwnRequestBody) -> Result<Vec<u8>, Refusal> {
+    let mut body = pin!(body);
+    let mut bytes = Vec::new();
+    while let Some(frame) = poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
+        let Ok(frame) = frame else {
+            return Err(Refusal::new(StatusCode::BAD_REQUEST, "bad_body", "the body broke off"));
+        };
+        let data = frame.into_data().unwrap_or_default();
+        if bytes.len() + data.len() > MAX_BODY_BYTES {
+            return Err(Refusal::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "body_too_large",
+                format!("the body takes at most {MAX_BODY_BYTES} bytes"),
+            ));
+        }
+        bytes.extend_from_slice(&data);
+    }
+    Ok(bytes)
+}
+
+impl Fields {
+    pub(crate) fn get(&self, name: &str) -> Option<&Value> {
+        self.0.get(name)
+    }
+
+    pub(crate) fn take(&mut self, name: &str) -> Option<Value> {
+        self.0.remove(name)
+    }
+
+    /// A text that has to be there.
+    pub(crate) fn text(&self, name: &'static str) -> Result<&str, Refusal> {
+        self.optional_text(name)?.ok_or_else(|| wrong(name, "is needed, and takes a string"))
+    }
+
+    pub(crate) fn optional_text(&self, name: &'static str) -> Result<Option<&str>, Refusal> {
+        match self.0.get(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(_) => Err(wrong(name, "takes a string")),
+        }
+    }
+
+    /// A list of texts, or one text with commas; under the first of the names that is there.
+    pub(crate) fn list(&self, names: &[&'static str]) -> Result<Vec<String>, Refusal> {
+        let what = "takes a list of strings";
+        let first = names.first().copied().unwrap_or_default();
+        let Some((name, value)) = names.iter().find_map(|name| Some((*name, self.0.get(*name)?))) else {
+            return Err(wrong(first, "is needed, and takes a list of strings"));
+        };
+        let listed = match value {
+            Value::String(text) => super::params::list(Some(text)).map(ToOwned::to_owned).collect(),
+            Value::Array(members) => {
+                let texts = members.iter().map(|member| member.as_str().map(ToOwned::to_owned));
+                texts.collect::<Option<Vec<_>>>().ok_or_else(|| wrong(name, what))?
+            }
+            _ => return Err(wrong(name, what)),
+        };
+        if listed.is_empty() {
+            return Err(wrong(name, "takes at least one"));
+        }
+        Ok(listed)
+    }
+}
+
+/// 400: names the field and what is wrong with it.
+pub(crate) fn wrong(field: &str, what: &str) -> Refusal {
+    Refusal::new(StatusCode::BAD_REQUEST, "bad_request", format!("field '{field}': {what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn sentence(body: impl Into<OwnRequestBody>) -> String {
+        fields(body.into()).await.unwrap_err().sentence().to_owned()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_no_small_object_is_refused() {
+        assert!(sentence("").await.contains("not JSON"));
+        assert!(sentence("[1]").await.contains("object"));
+        assert!(sentence("{\"a\":\n x}").await.contains("line 2"));
+        assert!(sentence(" ".repeat(MAX_BODY_BYTES + 1)).await.contains("65536"));
+        let largest = format!("{{{}}}", " ".repeat(MAX_BODY_BYTES - 2));
+        assert!(fields(largest.into()).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn fields_are_named_when_they_are_wrong() {
+        let body = r#"{"n": 1, "list": ["a", "b"], "commas": "a, b", "mixed": ["a", 1], "empty": []}"#;
+        let fields = fields(body.into()).await.unwrap();
+        assert_eq!(fields.list(&["nothing", "list"]).unwrap(), ["a", "b"]);
+        assert_eq!(fields.list(&["commas"]).unwrap(), ["a", "b"]);
+        for name in ["n", "mixed", "empty", "nothing"] {
+            let refusal = fields.list(&[name]).unwrap_err();
+            assert!(refusal.sentence().contains(&format!("'{name}'")), "{}", refusal.sentence());
+        }
+        assert!(fields.text("n").unwrap_err().sentence().contains("'n'"));
+        assert!(fields.text("nothing").unwrap_err().sentence().contains("needed"));
+    }
+}

@@ -1,0 +1,271 @@
+//! Connections: who is connected, with what, and how far behind; one seat for each, given back when it leaves.
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{Arc, Weak},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use serde::Serialize;
+
+use super::sse::spread;
+use crate::{
+    access::{Admission, Principal, Rates, Seat},
+    clock::Clock,
+    hub::{CloseReason, Form, Hub, Reader, Subscription},
+    runtime::Runtime,
+    sync::{Mutex, Ordering, lock},
+};
+
+/// The table of open streams and sockets. It holds nothing of one that has left.
+#[derive(Debug)]
+pub(crate) struct Connections {
+    pub(crate) admission: Arc<Admission>,
+    pub(crate) rates: Rates,
+    instance: String,
+    clock: Clock,
+    max_age: Option<Duration>,
+    table: Mutex<Table>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    by_id: HashMap<u64, Arc<Connection>>,
+    by_session: HashMap<Session, u64>,
+}
+
+/// What a reconnect token stands for: at most one stream at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Session(u64);
+
+/// One open stream or socket.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) name: String,
+    pub(crate) principal: Principal,
+    pub(crate) session: Session,
+    pub(crate) reader: Arc<Reader>,
+    pub(crate) selection: Mutex<Selection>,
+    form: Form,
+    transport: &'static str,
+    address: Option<IpAddr>,
+    since_us: u64,
+}
+
+/// What it reads, in the client's words.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Selection {
+    /// Public names, `all` included.
+    pub(crate) names: Vec<String>,
+    /// Filters and parameters as a query, without the channels.
+    pub(crate) query: String,
+}
+
+/// What a newcomer brings.
+#[derive(Debug)]
+pub(crate) struct Newcomer<'a> {
+    pub(crate) transport: &'static str,
+    pub(crate) principal: &'a Principal,
+    pub(crate) address: Option<IpAddr>,
+    pub(crate) session: Session,
+    pub(crate) selection: Selection,
+}
+
+impl Session {
+    /// A new one.
+    pub(crate) fn random(clock: Clock) -> Self {
+        let mut bytes = [0; 8];
+        Self(match getrandom::fill(&mut bytes) {
+            Ok(()) => u64::from_le_bytes(bytes),
+            // It is no secret: a token is signed.
+            Err(_) => spread(clock.unix_us_of(clock.now_us())),
+        })
+    }
+
+    /// As it stands in a token.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        u64::from_str_radix(text, 16).ok().map(Self)
+    }
+}
+
+impl std::fmt::Display for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl Selection {
+    /// For a reconnect token.
+    pub(crate) fn to_query(&self, session: Session) -> String {
+        format!("channels={}&{}&session={session}", self.names.join(","), self.query)
+    }
+}
+
+impl Connections {
+    pub(crate) fn new(runtime: &Runtime) -> Arc<Self> {
+        let config = &runtime.config;
+        Arc::new(Self {
+            admission: Admission::new(config.max_clients_per_user, config.max_clients_per_ip),
+            rates: Rates::new(config.inbound_per_minute, runtime.clock),
+            instance: config.instance.clone(),
+            clock: runtime.clock,
+            max_age: config.max_age,
+            table: Mutex::default(),
+        })
+    }
+
+    /// Enters a subscription that has a seat; both are given back when it leaves the hub, whoever ends it.
+    pub(crate) fn enter(self: &Arc<Self>, seat: Seat, subscription: &Subscription, newcomer: Newcomer<'_>) -> Arc<Connection> {
+        let reader = subscription.reader();
+        let now_us = self.clock.now_us();
+        if let Some(max_age) = self.max_age {
+            // Up to a tenth less: clients that came together shall not come back together.
+            let age_us = max_age.as_micros() as u64;
+            reader.age_at(now_us + age_us - spread(now_us ^ reader.id << 32) % (age_us / 10 + 1));
+        }
+        self.expire(reader, newcomer.principal.expiry());
+        let connection = Arc::new(Connection {
+            name: format!("{}-{}", self.instance, reader.id),
+            principal: newcomer.principal.clone(),
+            session: newcomer.session,
+            reader: reader.clone(),
+            selection: Mutex::new(newcomer.selection),
+            form: subscription.spec().form,
+            transport: newcomer.transport,
+            address: newcomer.address,
+            since_us: now_us,
+        });
+        let mut table = lock(&self.table);
+        table.by_id.insert(reader.id, connection.clone());
+        table.by_session.insert(newcomer.session, reader.id);
+        drop(table);
+        let connections = Arc::downgrade(self);
+        reader.hold(Box::new(Presence { connections, id: reader.id, _seat: seat }));
+        connection
+    }
+
+    /// Ends the reader when the credentials run out.
+    pub(crate) fn expire(&self, reader: &Reader, expiry: Option<SystemTime>) {
+        let Some(expiry) = expiry else {
+            return;
+        };
+        let unix_us = expiry.duration_since(UNIX_EPOCH).unwrap_or_default().as_micros() as u64;
+        let left_us = unix_us.saturating_sub(self.clock.unix_ms() * 1000);
+        reader.expire_at(self.clock.now_us() + left_us);
+    }
+
+    /// Ends the stream that still reads for this session, if the same principal opened it.
+    pub(crate) fn take_over(&self, hub: &Hub, session: Session, principal: &Principal) {
+        let table = lock(&self.table);
+        let old = table.by_session.get(&session).and_then(|id| table.by_id.get(id)).cloned();
+        drop(table);
+        if let Some(old) = old
+            && old.principal.owner() == principal.owner()
+        {
+            hub.dismiss(&old.reader, CloseReason::Replaced);
+        }
+    }
+
+    /// By its name, `<instance>-<number>`.
+    pub(crate) fn find(&self, name: &str) -> Option<Arc<Connection>> {
+        let number = name.strip_prefix(&*self.instance)?.strip_prefix('-')?;
+        let found = lock(&self.table).by_id.get(&number.parse().ok()?).cloned();
+        found.filter(|connection| connection.name == name)
+    }
+
+    /// How many there are, by transport.
+    pub(crate) fn count(&self, transport: &str) -> usize {
+        lock(&self.table).by_id.values().filter(|connection| connection.transport == transport).count()
+    }
+
+    /// What an admin sees of them, oldest first; a tenant's admin sees that tenant's.
+    pub(crate) fn list(&self, hub: &Hub, tenant: Option<&str>) -> Vec<Shown> {
+        let mut connections: Vec<_> = lock(&self.table).by_id.values().cloned().collect();
+        connections.retain(|connection| tenant.is_none() || connection.principal.tenant_id() == tenant);
+        connections.sort_unstable_by_key(|connection| connection.reader.id);
+        let lags = hub.lags();
+        let now_us = self.clock.now_us();
+        let now = self.clock.unix_seconds();
+        connections.iter().map(|connection| connection.show(&lags, now_us, now)).collect()
+    }
+}
+
+/// Takes a connection out of the table when its reader leaves.
+struct Presence {
+    connections: Weak<Connections>,
+    id: u64,
+    _seat: Seat,
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        let Some(connections) = self.connections.upgrade() else {
+            return;
+        };
+        let mut table = lock(&connections.table);
+        let Some(connection) = table.by_id.remove(&self.id) else {
+            return;
+        };
+        // A stream that took this session over has its own entry by now.
+        if table.by_session.get(&connection.session) == Some(&self.id) {
+            table.by_session.remove(&connection.session);
+        }
+    }
+}
+
+/// One row of the inspector.
+#[derive(Debug, Serialize)]
+pub(crate) struct Shown {
+    id: String,
+    transport: &'static str,
+    user_id: Option<String>,
+    tenant_id: Option<String>,
+    role: &'static str,
+    channels: Vec<String>,
+    filter: String,
+    /// Events that are there for it and that it has not taken.
+    lag: u64,
+    sent_events: u64,
+    sent_bytes: u64,
+    gaps: u64,
+    missed_events: u64,
+    connected_at: u64,
+    age_seconds: u64,
+    /// Since it took something, or found that there is nothing.
+    last_progress_ms: u64,
+    ip: Option<IpAddr>,
+}
+
+impl Connection {
+    /// The wire form that it reads in.
+    pub(crate) fn reader_form(&self) -> Form {
+        self.form
+    }
+
+    fn show(&self, lags: &HashMap<u64, u64>, now_us: u64, now: u64) -> Shown {
+        let selection = lock(&self.selection).clone();
+        let reader = &*self.reader;
+        let read = |counter: &crate::sync::AtomicU64| counter.load(Ordering::Relaxed);
+        let age_seconds = now_us.saturating_sub(self.since_us) / 1_000_000;
+        let user = Some(&self.principal).filter(|principal| !principal.is_anonymous());
+        Shown {
+            id: self.name.clone(),
+            transport: self.transport,
+            user_id: user.map(|principal| principal.id().to_owned()),
+            tenant_id: self.principal.tenant_id().map(ToOwned::to_owned),
+            role: if self.principal.is_admin() { "admin" } else { "viewer" },
+            channels: selection.names,
+            filter: selection.query,
+            lag: lags.get(&reader.id).copied().unwrap_or(0),
+            sent_events: read(&reader.events),
+            sent_bytes: read(&reader.bytes),
+            gaps: read(&reader.gaps),
+            missed_events: read(&reader.missed),
+            connected_at: now.saturating_sub(age_seconds),
+            age_seconds,
+            last_progress_ms: reader.idle_us(now_us) / 1000,
+            ip: self.address,
+        }
+    }
+}

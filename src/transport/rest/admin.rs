@@ -1,0 +1,311 @@
+//! What changes something: connections, broadcasts, the probe. Each is rate limited, and what an admin does is told
+//! in the log.
+
+use std::{future::poll_fn, net::IpAddr, sync::Arc, time::Duration};
+
+use http::{HeaderValue, StatusCode, header, request::Parts};
+use serde_json::{Value, json};
+
+use crate::{
+    access::Principal,
+    hub::{ChannelConfig, ChannelSet, CloseReason, Filter, Priority, Published, Start, ViewSpec},
+    publish::{Event, LogLine},
+    runtime::Runtime,
+    sync::lock,
+    transport::{
+        answer::{self, Answer, Refusal},
+        body::{Fields, wrong},
+        connections::{Connection, Connections, Selection},
+        forms::{RECORD_FORM, SSE_FORM},
+        query::Query,
+        route::Mounts,
+        router::Caller,
+        stream,
+    },
+};
+
+/// The most connections that one answer lists.
+const MAX_LISTED: u64 = 10_000;
+/// How long a probe may take.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// 429 where the caller has changed too much in a short time.
+pub(crate) fn limit_rate(caller: &Caller<'_>) -> Result<(), Refusal> {
+    caller.connections.rates.take(&caller.principal, caller.address).map_err(|wait| {
+        let seconds = wait.as_secs() + 1;
+        Refusal::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "rate_limited",
+            "more calls a minute than inbound_per_minute allows",
+        )
+        .with_header(header::RETRY_AFTER, HeaderValue::from(seconds))
+    })
+}
+
+/// Who is connected.
+pub(crate) fn connections(runtime: &Runtime, caller: &Caller<'_>, query: &Query) -> Result<Answer, Refusal> {
+    caller.principal.require_admin()?;
+    let limit = crate::transport::params::number(query, "limit", 1000, 1, MAX_LISTED)? as usize;
+    let mut shown = caller.connections.list(&runtime.hub, caller.principal.tenant_id());
+    let total = shown.len();
+    shown.truncate(limit);
+    Ok(answer::data(json!({"connections": shown, "total": total})))
+}
+
+/// Ends a connection with `drain` and the reason `kicked`, and frees its place at once.
+pub(crate) fn kick(runtime: &Runtime, caller: &Caller<'_>, id: &str) -> Result<Answer, Refusal> {
+    caller.principal.require_admin()?;
+    let connection = find(caller.connections, &caller.principal, id)?;
+    runtime.hub.dismiss(&connection.reader, CloseReason::Kicked);
+    audit(runtime, caller, "kick", &connection.name);
+    Ok(answer::data(json!({"id": connection.name, "kicked": true})))
+}
+
+/// Whether channels come or go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    Subscribe,
+    Unsubscribe,
+}
+
+/// Changes what an open connection reads; it takes effect with the next thing that is written to it.
+pub(crate) fn change(
+    runtime: &Arc<Runtime>,
+    caller: &Caller<'_>,
+    parts: &Parts,
+    id: &str,
+    change: Change,
+    fields: &Fields,
+) -> Result<Answer, Refusal> {
+    let connection = owned(caller, parts, id, fields)?;
+    let named = fields.list(&["channels", "metrics", "rooms"])?;
+    let filter = fields.get("filter").map(filter_query).transpose()?;
+    let tokens = caller.gate.reconnect_tokens();
+
+    // Held until the wish is told, so that two changes at once are told in the order in which they were made.
+    let mut selection = lock(&connection.selection);
+    let mut wanted = Selection {
+        names: selection.names.clone(),
+        query: filter.unwrap_or_else(|| selection.query.clone()),
+    };
+    match change {
+        Change::Subscribe => {
+            let new: Vec<_> = named.into_iter().filter(|name| !wanted.names.contains(name)).collect();
+            wanted.names.extend(new);
+        }
+        Change::Unsubscribe => {
+            if wanted.names.iter().any(|name| name == "all") && !named.iter().any(|name| name == "all") {
+                wanted.names = runtime.hub.channel_names();
+                wanted.names.retain(|name| connection.principal.may_read(name));
+            }
+            wanted.names.retain(|name| !named.contains(name));
+        }
+    }
+    // By the rights of whoever reads, also where an admin asks.
+    let query = Query::parse(Some(&wanted.query))?;
+    let spec = stream::view_spec(runtime, &connection.principal, &wanted.names, &query, connection.reader_form())?;
+    let position = runtime.hub.position_of(connection.reader.cursor.load(crate::sync::Ordering::Relaxed));
+    let token = tokens.issue(&connection.principal, &wanted.to_query(connection.session), &position.to_string());
+    connection.reader.wish(spec);
+    *selection = wanted.clone();
+    drop(selection);
+
+    if connection.principal.owner() != caller.principal.owner() {
+        let action = if change == Change::Subscribe { "subscribe" } else { "unsubscribe" };
+        audit(runtime, caller, action, &connection.name);
+    }
+    Ok(answer::data(json!({
+        "id": connection.name,
+        "channels": wanted.names,
+        "filter": wanted.query,
+        "reconnect_token": token,
+    })))
+}
+
+/// An object of criteria as the query that says the same.
+fn filter_query(filter: &Value) -> Result<String, Refusal> {
+    let Value::Object(criteria) = filter else {
+        return Err(wrong("filter", "takes an object"));
+    };
+    let mut pairs = Vec::new();
+    for (name, value) in criteria {
+        let text = match value {
+            Value::Null => continue,
+            Value::String(text) => text.clone(),
+            Value::Bool(_) | Value::Number(_) => value.to_string(),
+            Value::Array(members) if members.iter().all(Value::is_string) => {
+                let texts: Vec<_> = members.iter().filter_map(Value::as_str).collect();
+                texts.join(",")
+            }
+            _ => return Err(wrong(&format!("filter.{name}"), "takes a string, a number, true or false")),
+        };
+        pairs.push(format!("{}={}", encoded(name), encoded(&text)));
+    }
+    Ok(pairs.join("&"))
+}
+
+/// Percent-encoded, all but letters and digits.
+fn encoded(text: &str) -> String {
+    use std::fmt::Write as _;
+    text.bytes().fold(String::new(), |mut encoded, byte| {
+        if byte.is_ascii_alphanumeric() || b"-_.,".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            // Writing to a string does not fail.
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+        encoded
+    })
+}
+
+/// The connection, where the caller may see it: a tenant's principals see their own tenant's.
+fn find(connections: &Connections, principal: &Principal, id: &str) -> Result<Arc<Connection>, Refusal> {
+    let visible = |connection: &Arc<Connection>| {
+        principal.tenant_id().is_none_or(|tenant| connection.principal.tenant_id() == Some(tenant))
+    };
+    connections.find(id).filter(visible).ok_or_else(unknown_connection)
+}
+
+fn unknown_connection() -> Refusal {
+    Refusal::not_found("there is no such connection")
+}
+
+/// For an admin, for whoever opened it, and for an anonymous viewer that shows the connection's reconnect token:
+/// anonymous viewers share an id, and connections have names that can be guessed. To everybody else it does not
+/// exist.
+fn owned(caller: &Caller<'_>, parts: &Parts, id: &str, fields: &Fields) -> Result<Arc<Connection>, Refusal> {
+    let connection = find(caller.connections, &caller.principal, id)?;
+    if caller.principal.is_admin() {
+        return Ok(connection);
+    }
+    let same = connection.principal.owner() == caller.principal.owner();
+    if same && !caller.principal.is_anonymous() {
+        return Ok(connection);
+    }
+    let header = parts.headers.get("x-reconnect-token").and_then(|token| token.to_str().ok());
+    let shown = match header {
+        Some(token) => Some(token),
+        None => fields.optional_text("reconnect_token")?,
+    };
+    let verified = shown.and_then(|token| caller.gate.reconnect_tokens().verify(&caller.principal, token).ok());
+    match verified.and_then(|resume| stream::session_of(&resume.subscription)) {
+        Some(session) if same && session == connection.session => Ok(connection),
+        _ => Err(unknown_connection()),
+    }
+}
+
+/// Publishes an event for everybody who reads its channel.
+pub(crate) async fn broadcast(runtime: &Arc<Runtime>, caller: &Caller<'_>, mut fields: Fields) -> Result<Answer, Refusal> {
+    caller.principal.require_admin()?;
+    let channel = fields.text("channel")?.to_owned();
+    let kind = fields.text("type")?.to_owned();
+    let key = fields.optional_text("key")?.unwrap_or_default().to_owned();
+    let tenant = fields.optional_text("tenant_id")?.map(ToOwned::to_owned);
+    let priority = match fields.optional_text("priority")? {
+        None => None,
+        Some(text) => Some(priority(text)?),
+    };
+    let data = fields.take("data").ok_or_else(|| wrong("data", "is needed"))?;
+    if runtime.hub.channel_id(&channel).is_none() {
+        return Err(stream::unknown_channel(&runtime.hub, &channel));
+    }
+    caller.principal.require_channel(&channel)?;
+    crate::hub::check_event_type(&kind).map_err(|error| wrong("type", &error.to_string()))?;
+
+    let mut event = Event::new(channel.clone(), kind.clone(), &data).key(key);
+    // What a tenant's admin says is for that tenant.
+    if let Some(tenant) = caller.principal.tenant_id().map(ToOwned::to_owned).or(tenant) {
+        event = event.tenant(tenant);
+    }
+    if let Some(priority) = priority {
+        event = event.priority(priority);
+    }
+    let (id, source) = runtime.checked(event).map_err(|error| {
+        let field = if error.to_string().starts_with("data") { "data" } else { "channel" };
+        wrong(field, &error.to_string())
+    })?;
+    let Published { position, readers } = runtime.hub.publish_and_wait(id, source).await.map_err(|error| {
+        let code = if error.is_full() { "inbox_full" } else { "shutting_down" };
+        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, code, error.to_string())
+            .with_header(header::RETRY_AFTER, HeaderValue::from_static("1"))
+    })?;
+    audit(runtime, caller, "broadcast", &format!("{channel}/{kind}"));
+    let mut answer = answer::data(json!({"position": position, "delivered_to": readers, "channel": channel, "type": kind}));
+    *answer.status_mut() = StatusCode::CREATED;
+    Ok(answer)
+}
+
+fn priority(text: &str) -> Result<Priority, Refusal> {
+    Ok(match text {
+        "low" => Priority::Low,
+        "normal" => Priority::Normal,
+        "high" => Priority::High,
+        "critical" => Priority::Critical,
+        _ => return Err(wrong("priority", "takes low, normal, high or critical")),
+    })
+}
+
+/// Sends a probe through the hub to a subscriber that is there for nothing else.
+pub(crate) async fn test_connection(runtime: &Arc<Runtime>, mounts: &Mounts, fields: &Fields) -> Result<Answer, Refusal> {
+    let named = match fields.optional_text("connection_type")? {
+        Some(text) => Some(text),
+        None => fields.optional_text("connectionType")?,
+    };
+    let form = match named {
+        None | Some("sse") => SSE_FORM,
+        Some("websocket") if mounts.ws.is_some() => RECORD_FORM,
+        Some("websocket") => {
+            return Ok(answer::data(json!({
+                "ok": false, "latency_ms": null, "connection_type": "websocket", "error": "websocket is not enabled",
+            })));
+        }
+        Some(_) => return Err(wrong("connection_type", "takes sse or websocket")),
+    };
+    let started = runtime.clock.now_us();
+    let result = match tokio::time::timeout(PROBE_TIMEOUT, probe(runtime, form)).await {
+        Ok(result) => result,
+        Err(_) => Err("the probe did not arrive within 5 seconds"),
+    };
+    let latency_ms = result.is_ok().then(|| (runtime.clock.now_us() - started) as f64 / 1000.0);
+    Ok(answer::data(json!({
+        "ok": result.is_ok(),
+        "latency_ms": latency_ms,
+        "connection_type": named.unwrap_or("sse"),
+        "error": result.err(),
+    })))
+}
+
+async fn probe(runtime: &Arc<Runtime>, form: crate::hub::Form) -> Result<(), &'static str> {
+    let full = "the hub takes no more subscribers";
+    // Two spaces: no name that a host or a client can give.
+    let config = ChannelConfig::stream().retain(1).hidden_as("probe");
+    let channel = runtime.hub.channel("probe  ", config).map_err(|_| full)?;
+    let spec = ViewSpec { channels: ChannelSet::Some([channel].into()), filter: Filter::default(), tenant: None, form };
+    let mut subscription = runtime.hub.subscribe(spec, Start::Latest).map_err(|_| full)?;
+    let source = Event::new("probe", "probe", &Value::Null).into_source();
+    let source = source.map_err(|_| "the probe can't be made")?;
+    let sent = runtime.hub.publish_and_wait(channel, Arc::new(source)).await;
+    let position = sent.map_err(|_| "the hub's inbox is full")?.position;
+    while subscription.position().seq < position.seq {
+        if poll_fn(|cx| subscription.poll_read(cx)).await.is_none() {
+            return Err("the hub is shutting down");
+        }
+    }
+    Ok(())
+}
+
+/// Tells in the log what an admin did.
+fn audit(runtime: &Runtime, caller: &Caller<'_>, action: &str, target: &str) {
+    let actor = caller.principal.id();
+    let address = caller.address.map_or_else(|| "unknown".to_owned(), |address: IpAddr| address.to_string());
+    let mut line = LogLine::new(crate::hub::Level::Info, "audit", format!("{actor}: {action} {target}"))
+        .field("actor", actor)
+        .field("action", action)
+        .field("target", target)
+        .field("ip", address);
+    if let Some(tenant) = caller.principal.tenant_id() {
+        line = line.tenant(tenant);
+    }
+    // What the inbox does not take is counted there.
+    let _ = runtime.hub.publish(runtime.built_in.logs, Arc::new(line.stamp(runtime.clock.unix_ms())));
+}
