@@ -1,6 +1,6 @@
 //! Runtime: builds the parts, and runs the background tasks until shutdown. The one place that spawns.
 
-use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
+use std::{collections::HashMap, fmt, future::Future, sync::Arc, time::Duration};
 
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -14,7 +14,7 @@ use crate::{
     hub::{ChannelConfig, ChannelId, Encoder, FORMS, Hub, HubSettings, Inbox, Source},
     middleware::Recorder,
     publish::Event,
-    sync::{AtomicBool, Mutex, Ordering, lock},
+    sync::{AtomicBool, AtomicUsize, Mutex, Ordering, lock},
     telemetry::{Gauges, SystemEvent},
     transport,
 };
@@ -42,6 +42,7 @@ pub(crate) struct Runtime {
     pub(crate) hub: Arc<Hub>,
     pub(crate) built_in: BuiltIn,
     pub(crate) gauges: Gauges,
+    pub(crate) sockets: Sockets,
     variants: Mutex<HashMap<Variant, Active>>,
     /// The host's own token, or one of ours: ends everything.
     shutdown: CancellationToken,
@@ -63,6 +64,46 @@ pub(crate) enum Variant {
     Providers {
         tenant: Arc<str>,
     },
+}
+
+/// Open WebSockets: those that read the hub, and those that have yet to say who they are. Counts: relaxed.
+#[derive(Debug, Default)]
+pub(crate) struct Sockets {
+    open: AtomicUsize,
+    #[cfg(feature = "ws")]
+    lobby: AtomicUsize,
+}
+
+impl Sockets {
+    pub(crate) fn count(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    #[cfg(feature = "ws")]
+    pub(crate) fn opened(&self) {
+        self.open.fetch_add(1, Ordering::Relaxed);
+    }
+
+    #[cfg(feature = "ws")]
+    pub(crate) fn closed(&self) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// A tenth of the clients may be about to authenticate; false where that many are.
+    #[cfg(feature = "ws")]
+    pub(crate) fn enter_lobby(&self, max_clients: usize) -> bool {
+        let most = (max_clients / 10).clamp(16, 1024);
+        let entered = self.lobby.fetch_add(1, Ordering::Relaxed) < most;
+        if !entered {
+            self.leave_lobby();
+        }
+        entered
+    }
+
+    #[cfg(feature = "ws")]
+    pub(crate) fn leave_lobby(&self) {
+        self.lobby.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// At most this many at a time; each costs a snapshot at its pace and the memory of one event.
@@ -143,6 +184,7 @@ impl Runtime {
             hub,
             built_in,
             gauges: Gauges::default(),
+            sockets: Sockets::default(),
             variants: Mutex::default(),
             shutdown,
             hub_shutdown: CancellationToken::new(),
@@ -194,6 +236,18 @@ impl Runtime {
         true
     }
 
+    /// Runs a connection of ours until it ends by itself; [`drain`](Self::drain) waits for it.
+    #[cfg(feature = "ws")]
+    pub(crate) fn spawn(&self, connection: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(connection);
+    }
+
+    /// Resolves when the shutdown begins.
+    #[cfg(feature = "ws")]
+    pub(crate) fn shutdown_token(&self) -> &CancellationToken {
+        &self.shutdown
+    }
+
     /// Ends the tasks and every stream. Idempotent.
     pub(crate) fn end(&self) {
         self.shutdown.cancel();
@@ -222,13 +276,27 @@ impl Runtime {
     /// An event of the host and the channel that it goes to; see [`RealtimeHandle::publish`](crate::RealtimeHandle::publish).
     pub(crate) fn checked(&self, event: Event) -> Result<(ChannelId, Arc<dyn Source>), Error> {
         let Some(channel) = self.hub.channel_id(&event.channel) else {
-            return Err(Error::new(Kind::UnknownChannel, format!("channel {:.64?} is not registered", event.channel)));
+            return Err(Error::new(
+                Kind::UnknownChannel,
+                format!("channel {:.64?} is not registered", event.channel),
+            ));
         };
         let built_in = self.built_in;
-        if [built_in.stats, built_in.logs, built_in.providers, built_in.requests, built_in.system].contains(&channel) {
+        if [
+            built_in.stats,
+            built_in.logs,
+            built_in.providers,
+            built_in.requests,
+            built_in.system,
+        ]
+        .contains(&channel)
+        {
             return Err(Error::new(
                 Kind::Invalid,
-                format!("channel {:?} is filled by the crate; register one of your own", event.channel),
+                format!(
+                    "channel {:?} is filled by the crate; register one of your own",
+                    event.channel
+                ),
             ));
         }
         Ok((channel, Arc::new(event.into_source()?)))

@@ -545,6 +545,16 @@ async fn switched_off_the_layer_hands_everything_through() {
         .fallback(|| async { (axum::http::StatusCode::IM_A_TEAPOT, "host") });
     let host = Host::configured(config, router).await;
     assert_eq!(host.get("/").await.text(), "hello");
-    assert_eq!(host.get("/stream/stats").await.status, 418, "the path is the host's");
-    assert_eq!(host.rt.snapshot(tower_realtime::Window::OneMinute).summary.total_requests, 0);
+    assert_eq!(
+        host.get("/stream/stats").await.status,
+        418,
+        "the path is the host's"
+    );
+    assert_eq!(
+        host.rt
+            .snapshot(tower_realtime::Window::OneMinute)
+            .summary
+            .total_requests,
+        0
+    );
 }

@@ -39,23 +39,42 @@ pub(crate) struct Seat {
 
 impl Admission {
     pub(crate) fn new(max_of_user: Option<usize>, max_of_address: Option<usize>) -> Arc<Self> {
-        Arc::new(Self { max_of_user, max_of_address, counts: Mutex::default() })
+        Arc::new(Self {
+            max_of_user,
+            max_of_address,
+            counts: Mutex::default(),
+        })
     }
 
     /// A seat, or 429. Anonymous principals share an id, so the bound for each user is not theirs; a client whose
     /// address nobody said is not counted by address.
-    pub(crate) fn admit(self: &Arc<Self>, principal: &Principal, address: Option<IpAddr>) -> Result<Seat, Refusal> {
-        let user = Some(principal.owner()).filter(|_| self.max_of_user.is_some() && !principal.is_anonymous());
-        let address = address.filter(|_| self.max_of_address.is_some()).map(household);
+    pub(crate) fn admit(
+        self: &Arc<Self>,
+        principal: &Principal,
+        address: Option<IpAddr>,
+    ) -> Result<Seat, Refusal> {
+        let user = Some(principal.owner())
+            .filter(|_| self.max_of_user.is_some() && !principal.is_anonymous());
+        let address = address
+            .filter(|_| self.max_of_address.is_some())
+            .map(household);
         let mut counts = lock(&self.counts);
-        let is_full = |held: Option<&usize>, max: Option<usize>| max.is_some_and(|max| held.copied().unwrap_or(0) >= max);
-        if user.as_ref().is_some_and(|user| is_full(counts.users.get(user), self.max_of_user)) {
+        let is_full = |held: Option<&usize>, max: Option<usize>| {
+            max.is_some_and(|max| held.copied().unwrap_or(0) >= max)
+        };
+        if user
+            .as_ref()
+            .is_some_and(|user| is_full(counts.users.get(user), self.max_of_user))
+        {
             return Err(Refusal::too_many(
                 "too_many_clients_of_user",
                 "this user has as many connections as max_clients_per_user allows",
             ));
         }
-        if address.as_ref().is_some_and(|address| is_full(counts.addresses.get(address), self.max_of_address)) {
+        if address
+            .as_ref()
+            .is_some_and(|address| is_full(counts.addresses.get(address), self.max_of_address))
+        {
             return Err(Refusal::too_many(
                 "too_many_clients_of_address",
                 "this address has as many connections as max_clients_per_ip allows",
@@ -67,7 +86,11 @@ impl Admission {
         if let Some(address) = address {
             *counts.addresses.entry(address).or_default() += 1;
         }
-        Ok(Seat { admission: self.clone(), user, address })
+        Ok(Seat {
+            admission: self.clone(),
+            user,
+            address,
+        })
     }
 }
 
@@ -116,11 +139,16 @@ mod tests {
         let ana = Principal::viewer("ana");
         let first = admission.admit(&ana, None).unwrap();
         let _second = admission.admit(&ana, None).unwrap();
-        assert_eq!(code(admission.admit(&ana, None)), "too_many_clients_of_user");
+        assert_eq!(
+            code(admission.admit(&ana, None)),
+            "too_many_clients_of_user"
+        );
         let _namesake = admission.admit(&ana.clone().tenant("acme"), None).unwrap();
         drop(first);
         let _third = admission.admit(&ana, None).unwrap();
-        let _crowd: Vec<_> = (0..9).map(|_| admission.admit(&Principal::anonymous(), None).unwrap()).collect();
+        let _crowd: Vec<_> = (0..9)
+            .map(|_| admission.admit(&Principal::anonymous(), None).unwrap())
+            .collect();
     }
 
     #[test]

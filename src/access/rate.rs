@@ -4,12 +4,7 @@
 //! asks it to forget, has a clock of its own that tests can't pause, and brings a concurrent map and a random
 //! generator with it, for a path that sees a hundred calls a minute. This table is bounded and forgets by itself.
 
-use std::{
-    collections::HashMap,
-    net::IpAddr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 
 use super::principal::Principal;
 use crate::{
@@ -45,24 +40,40 @@ struct Bucket {
 impl Rates {
     pub(crate) fn new(a_minute: usize, clock: Clock) -> Self {
         let a_minute = u32::try_from(a_minute).unwrap_or(u32::MAX).max(1);
-        Self { a_minute, clock, buckets: Mutex::default() }
+        Self {
+            a_minute,
+            clock,
+            buckets: Mutex::default(),
+        }
     }
 
     /// Takes one; the error says how long until there is another.
-    pub(crate) fn take(&self, principal: &Principal, address: Option<IpAddr>) -> Result<(), Duration> {
-        let key = Key { owner: principal.owner(), address: address.filter(|_| principal.is_anonymous()) };
+    pub(crate) fn take(
+        &self,
+        principal: &Principal,
+        address: Option<IpAddr>,
+    ) -> Result<(), Duration> {
+        let key = Key {
+            owner: principal.owner(),
+            address: address.filter(|_| principal.is_anonymous()),
+        };
         let now_us = self.clock.now_us();
         let mut buckets = lock(&self.buckets);
         if buckets.len() >= MAX_BUCKETS && !buckets.contains_key(&key) {
             self.forget(&mut buckets, now_us);
         }
-        let full = Bucket { tokens: f64::from(self.a_minute), filled_us: now_us };
+        let full = Bucket {
+            tokens: f64::from(self.a_minute),
+            filled_us: now_us,
+        };
         let bucket = buckets.entry(key).or_insert(full);
         bucket.tokens = self.level(bucket, now_us);
         bucket.filled_us = now_us;
         if bucket.tokens < 1.0 {
             let missing = 1.0 - bucket.tokens;
-            return Err(Duration::from_secs_f64(missing * 60.0 / f64::from(self.a_minute)));
+            return Err(Duration::from_secs_f64(
+                missing * 60.0 / f64::from(self.a_minute),
+            ));
         }
         bucket.tokens -= 1.0;
         Ok(())
@@ -80,7 +91,10 @@ impl Rates {
         if buckets.len() < MAX_BUCKETS {
             return;
         }
-        let mut levels: Vec<f64> = buckets.values().map(|bucket| self.level(bucket, now_us)).collect();
+        let mut levels: Vec<f64> = buckets
+            .values()
+            .map(|bucket| self.level(bucket, now_us))
+            .collect();
         levels.sort_unstable_by(f64::total_cmp);
         let median = levels[levels.len() / 2];
         buckets.retain(|_, bucket| self.level(bucket, now_us) < median);

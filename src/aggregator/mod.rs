@@ -30,6 +30,8 @@ mod window;
 pub(crate) use aggregate::{Aggregator, Settings};
 pub use breakdown::{Breakdown, BreakdownRow, ProviderStats};
 pub(crate) use events::{ProvidersEvent, StatsEvent};
+#[cfg(feature = "ws")]
+pub(crate) use json::rfc3339;
 pub(crate) use logs::LogsBatch;
 pub use providers::{
     ProviderInfo, ProviderStatus, ProviderStatusEvent, ProviderView, ProvidersSnapshot,

@@ -212,7 +212,9 @@ impl<'a> RowView<'a> {
             model: self.model(),
             user: self.user(),
             // The requests of all tenants beyond the table's limit share a label, so they are nobody's.
-            tenant: self.tenant().filter(|_| self.record().tenant != LabelId::OTHER),
+            tenant: self
+                .tenant()
+                .filter(|_| self.record().tenant != LabelId::OTHER),
             route: Some(self.route()),
             error: !self.record().success,
             ..Tags::default()

@@ -34,7 +34,11 @@ impl Departures {
         if passed_us < MEMORY_US {
             return;
         }
-        self.previous = if passed_us < 2 * MEMORY_US { self.current } else { 0 };
+        self.previous = if passed_us < 2 * MEMORY_US {
+            self.current
+        } else {
+            0
+        };
         self.current = 0;
         self.began_us = now_us;
     }
@@ -56,6 +60,10 @@ mod tests {
         assert_eq!(departures.reserve(MEMORY_US + 1, 1000), 50);
         assert_eq!(departures.reserve(2 * MEMORY_US + 2, 1000), 0);
         departures.count(9 * MEMORY_US);
-        assert_eq!(departures.reserve(9 * MEMORY_US, 19), 0, "few places are too few to keep any");
+        assert_eq!(
+            departures.reserve(9 * MEMORY_US, 19),
+            0,
+            "few places are too few to keep any"
+        );
     }
 }

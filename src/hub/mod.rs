@@ -301,7 +301,12 @@ impl Hub {
             Class::State => Log::State(StateLog::new(bounds)),
             Class::Stream | Class::Critical => Log::Stream(StreamLog::new(bounds)),
         };
-        let channel = Channel { info, log, views, published: 0 };
+        let channel = Channel {
+            info,
+            log,
+            views,
+            published: 0,
+        };
         match state.channels.get_mut(id.0 as usize) {
             Some(retired) => *retired = channel,
             None => state.channels.push(channel),
@@ -453,8 +458,16 @@ impl Hub {
         view.seal();
         let last_seq = state.last_seq;
         let begin = state.begin(&spec, start, self.epoch, now_us);
-        let Opening { resume, queue, preface } = self.opening(&state, &spec, &begin);
-        for channel in state.channels.iter().filter(|channel| spec.wants(&channel.info)) {
+        let Opening {
+            resume,
+            queue,
+            preface,
+        } = self.opening(&state, &spec, &begin);
+        for channel in state
+            .channels
+            .iter()
+            .filter(|channel| spec.wants(&channel.info))
+        {
             channel.info.readers.fetch_add(1, Ordering::Relaxed);
         }
         view.join(reader.clone());
@@ -502,17 +515,27 @@ impl Hub {
         };
         let last_seq = state.last_seq;
         let mut replay = VecDeque::new();
-        for channel in state.channels.iter().filter(|channel| spec.wants(&channel.info)) {
+        for channel in state
+            .channels
+            .iter()
+            .filter(|channel| spec.wants(&channel.info))
+        {
             match &channel.log {
                 // What is newer than the cursor comes by itself; what is older is shown all the same.
                 Log::State(log) => {
-                    let held = log.after(0).into_iter().filter(|entry| entry.first <= begin.cursor);
+                    let held = log
+                        .after(0)
+                        .into_iter()
+                        .filter(|entry| entry.first <= begin.cursor);
                     opening.preface.extend(held);
                 }
                 Log::Stream(log) => {
                     let floor = begin.floor_of(channel.info.id).max(begin.cursor);
                     if begin.verdict == Verdict::Lost {
-                        opening.resume.missed_channels.push(channel.info.name.clone());
+                        opening
+                            .resume
+                            .missed_channels
+                            .push(channel.info.name.clone());
                         opening.queue.push_back(Queued::Gap {
                             gap: Gap {
                                 channel: channel.info.name.clone(),
@@ -524,7 +547,10 @@ impl Hub {
                             through: None,
                         });
                     } else if log.missed(floor, last_seq) > 0 {
-                        opening.resume.missed_channels.push(channel.info.name.clone());
+                        opening
+                            .resume
+                            .missed_channels
+                            .push(channel.info.name.clone());
                         opening.resume.verdict = Verdict::Partial;
                     }
                     for entry in log.after(begin.cursor) {
@@ -539,7 +565,13 @@ impl Hub {
 
     /// Snapshots from before the reader's start. They carry the reader's own position, so that the position a client
     /// remembers never goes back.
-    fn push_prefaces(&self, view: &View, mut preface: Vec<Arc<Entry>>, cursor: u64, queue: &mut VecDeque<Queued>) {
+    fn push_prefaces(
+        &self,
+        view: &View,
+        mut preface: Vec<Arc<Entry>>,
+        cursor: u64,
+        queue: &mut VecDeque<Queued>,
+    ) {
         preface.sort_unstable_by_key(|entry| entry.first);
         for entry in preface {
             let mut wanted = VecDeque::new();
@@ -556,7 +588,10 @@ impl Hub {
                 index: 0,
             };
             view.encoder()(&frame, &mut bytes);
-            queue.push_back(Queued::Preface { of: entry.channel.id, bytes: bytes.into() });
+            queue.push_back(Queued::Preface {
+                of: entry.channel.id,
+                bytes: bytes.into(),
+            });
         }
     }
 
@@ -564,7 +599,10 @@ impl Hub {
     fn retarget(&self, subscription: &mut Subscription, spec: ViewSpec) {
         // Where the reader has seen everything, it stands at the end, and what is new to it begins now.
         let head = self.visible_head();
-        let unread = subscription.queue.iter().any(|queued| matches!(queued, Queued::Packed(_)));
+        let unread = subscription
+            .queue
+            .iter()
+            .any(|queued| matches!(queued, Queued::Packed(_)));
         let mut place = subscription.told;
         if !unread {
             place = place.max(subscription.cursor);
@@ -579,19 +617,33 @@ impl Hub {
             return;
         };
         let mut preface = Vec::new();
-        for channel in state.channels.iter().filter(|channel| spec.wants(&channel.info)) {
+        for channel in state
+            .channels
+            .iter()
+            .filter(|channel| spec.wants(&channel.info))
+        {
             let is_new = !old.spec.wants(&channel.info);
             match &channel.log {
                 Log::State(log) => {
-                    let held = log.after(0).into_iter().filter(|entry| entry.first <= place);
+                    let held = log
+                        .after(0)
+                        .into_iter()
+                        .filter(|entry| entry.first <= place);
                     preface.extend(held.filter(|entry| is_new || !old.spec.selects(entry)));
                 }
                 // What such a channel let go before is no loss for somebody who did not read it.
-                Log::Stream(log) if is_new => subscription.set_floor(channel.info.id, log.evicted_through()),
+                Log::Stream(log) if is_new => {
+                    subscription.set_floor(channel.info.id, log.evicted_through())
+                }
                 Log::Stream(_) => {}
             }
         }
-        let wants = |id: ChannelId| state.channels.get(id.0 as usize).is_some_and(|channel| spec.wants(&channel.info));
+        let wants = |id: ChannelId| {
+            state
+                .channels
+                .get(id.0 as usize)
+                .is_some_and(|channel| spec.wants(&channel.info))
+        };
         subscription.queue.retain(|queued| match queued {
             Queued::Packed(_) => false,
             // What is read again from there is told again.
@@ -604,7 +656,10 @@ impl Hub {
         subscription.cursor = place.min(view.head());
         subscription.told = place;
         subscription.from_logs |= unread;
-        subscription.reader.cursor.store(subscription.cursor, Ordering::Relaxed);
+        subscription
+            .reader
+            .cursor
+            .store(subscription.cursor, Ordering::Relaxed);
         subscription.view = view;
     }
 
@@ -616,7 +671,11 @@ impl Hub {
             return;
         };
         let begin = state.begin(&spec, start, self.epoch, self.now_us());
-        let Opening { resume, mut queue, preface } = self.opening(&state, &spec, &begin);
+        let Opening {
+            resume,
+            mut queue,
+            preface,
+        } = self.opening(&state, &spec, &begin);
         subscription.start_head = state.last_seq;
         drop(state);
 
@@ -628,12 +687,21 @@ impl Hub {
         subscription.floors = begin.floors;
         subscription.queue = queue;
         subscription.resume = resume;
-        subscription.reader.cursor.store(subscription.cursor, Ordering::Relaxed);
+        subscription
+            .reader
+            .cursor
+            .store(subscription.cursor, Ordering::Relaxed);
         subscription.view = view;
     }
 
     /// Takes a reader from its view to that of another spec; `None` when it has left the hub already.
-    fn transfer(&self, state: &mut State, from: &Arc<View>, reader: &Arc<Reader>, spec: &ViewSpec) -> Option<Arc<View>> {
+    fn transfer(
+        &self,
+        state: &mut State,
+        from: &Arc<View>,
+        reader: &Arc<Reader>,
+        spec: &ViewSpec,
+    ) -> Option<Arc<View>> {
         if !from.has(reader) {
             return None;
         }
@@ -841,7 +909,10 @@ impl Hub {
             view.for_each_reader(|reader| {
                 let cursor = reader.cursor.load(Ordering::Relaxed);
                 if cursor < head {
-                    let lag = logs.iter().map(|log| log.held_after(cursor) + log.missed(cursor, head)).sum();
+                    let lag = logs
+                        .iter()
+                        .map(|log| log.held_after(cursor) + log.missed(cursor, head))
+                        .sum();
                     behind.insert(reader.id, lag);
                 }
             });

@@ -135,7 +135,10 @@ pub(super) enum Queued {
     },
     Packed(Packed),
     /// State that is older than the cursor: it moves nothing.
-    Preface { of: ChannelId, bytes: Bytes },
+    Preface {
+        of: ChannelId,
+        bytes: Bytes,
+    },
 }
 
 impl Subscription {
@@ -157,6 +160,11 @@ impl Subscription {
             tokens: a_second,
             filled_us,
         }));
+    }
+
+    /// As many events as there are, again.
+    pub(crate) fn lift_rate(&mut self) {
+        self.rate = None;
     }
 
     pub(crate) fn connection_id(&self) -> u64 {

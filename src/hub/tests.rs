@@ -606,7 +606,11 @@ async fn what_a_reader_reads_can_change_without_loss_or_repeat() {
     house.publish(a, line("2")).await;
     house.publish(b, line("3")).await;
     reader.retarget(spec(&[b, c]));
-    assert_eq!(drain(&mut reader), ["b 5 3"], "a was taken away before it was handed over");
+    assert_eq!(
+        drain(&mut reader),
+        ["b 5 3"],
+        "a was taken away before it was handed over"
+    );
     house.publish(a, line("4")).await;
     house.publish(b, line("5")).await;
     assert_eq!(drain(&mut reader), ["b 7 5"]);
@@ -619,7 +623,14 @@ async fn what_a_reader_reads_can_change_without_loss_or_repeat() {
     assert_eq!(drain(&mut reader), [""; 0]);
     house.publish(b, line("8")).await;
     assert_eq!(drain(&mut reader), ["b 10 8"]);
-    let readers = |id| house.hub.channel_info(id).unwrap().readers.load(Ordering::Relaxed);
+    let readers = |id| {
+        house
+            .hub
+            .channel_info(id)
+            .unwrap()
+            .readers
+            .load(Ordering::Relaxed)
+    };
     assert_eq!([readers(a), readers(b), readers(c)], [0, 1, 0]);
     drop(reader);
     assert_eq!([readers(a), readers(b), readers(c)], [0, 0, 0]);
@@ -634,14 +645,18 @@ async fn a_change_in_the_middle_of_a_replay_loses_and_repeats_nothing() {
     let (a, b) = (house.stream("a"), house.stream("b"));
     let start = house.hub.position();
     for n in 0..15 {
-        house.publish(a, line(format!("{n}{}", "x".repeat(20_000)))).await;
+        house
+            .publish(a, line(format!("{n}{}", "x".repeat(20_000))))
+            .await;
         house.publish(b, line(n.to_string())).await;
     }
     let mut reader = house.subscribe(&[a], Start::After(start));
     let told = |read: Option<Read>| match read {
         Some(Read::Events(bytes)) => {
             let text = String::from_utf8(bytes.to_vec()).unwrap();
-            text.lines().map(|line| line.trim_end_matches('x').to_owned()).collect()
+            text.lines()
+                .map(|line| line.trim_end_matches('x').to_owned())
+                .collect()
         }
         Some(Read::Gap(gap)) => vec![format!("gap {} {:?}", gap.channel, gap.missed)],
         None => vec![],
@@ -658,12 +673,20 @@ async fn a_change_in_the_middle_of_a_replay_loses_and_repeats_nothing() {
         lines.extend(more);
     }
     let of = |channel: &str| -> Vec<&str> {
-        lines.iter().filter(|line| line.split(' ').nth(0) == Some(channel)).map(|line| line.rsplit(' ').next().unwrap()).collect()
+        lines
+            .iter()
+            .filter(|line| line.split(' ').nth(0) == Some(channel))
+            .map(|line| line.rsplit(' ').next().unwrap())
+            .collect()
     };
     let held = ["5", "6", "7", "8", "9", "10", "11", "12", "13", "14"];
     assert_eq!(of("a"), held);
     assert_eq!(of("b"), held);
-    assert_eq!(of("gap"), ["Some(5)"], "told once, and not for a channel that was not read");
+    assert_eq!(
+        of("gap"),
+        ["Some(5)"],
+        "told once, and not for a channel that was not read"
+    );
     drop(house);
 }
 
@@ -676,7 +699,10 @@ async fn a_reader_can_begin_again_elsewhere() {
     house.publish(a, line("1")).await;
     assert_eq!(drain(&mut reader), ["a 1 1"]);
     reader.restart(spec(&[a]), Start::After(start));
-    assert_eq!((reader.resume().verdict, reader.resume().replayed), (Verdict::Full, 1));
+    assert_eq!(
+        (reader.resume().verdict, reader.resume().replayed),
+        (Verdict::Full, 1)
+    );
     assert_eq!(drain(&mut reader), ["a 1 1"]);
     reader.restart(spec(&[a]), Start::Unknown);
     assert_eq!(reader.resume().verdict, Verdict::Lost);

@@ -30,6 +30,8 @@ const MAX_TAIL_CHUNKS: usize = 64;
 pub(crate) enum ChannelSet {
     /// All that are not hidden, those to come included.
     All,
+    /// The same, with a variant in the place of each of some: `(instead of, variant)`.
+    AllBut(Box<[(ChannelId, ChannelId)]>),
     /// Sorted, without repeats.
     Some(Box<[ChannelId]>),
 }
@@ -48,6 +50,12 @@ impl ViewSpec {
     pub(crate) fn wants(&self, channel: &ChannelInfo) -> bool {
         match &self.channels {
             ChannelSet::All => !channel.hidden,
+            ChannelSet::AllBut(replaced) => match channel.hidden {
+                true => replaced.iter().any(|(_, variant)| *variant == channel.id),
+                false => !replaced
+                    .iter()
+                    .any(|(instead_of, _)| *instead_of == channel.id),
+            },
             ChannelSet::Some(ids) => ids.binary_search(&channel.id).is_ok(),
         }
     }
@@ -391,7 +399,9 @@ impl View {
     pub(crate) fn has(&self, reader: &Reader) -> bool {
         let readers = lock(&self.readers);
         let place = reader.place.load(Ordering::Relaxed);
-        readers.get(place).is_some_and(|found| std::ptr::eq(&**found, reader))
+        readers
+            .get(place)
+            .is_some_and(|found| std::ptr::eq(&**found, reader))
     }
 
     pub(crate) fn is_deserted(&self) -> bool {

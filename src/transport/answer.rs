@@ -65,8 +65,12 @@ impl Refusal {
 
     /// Says when to come back, in place of what was said before.
     pub(crate) fn with_retry_after(mut self, wait: std::time::Duration) -> Self {
-        self.headers.retain(|(name, _)| *name != header::RETRY_AFTER);
-        self.with_header(header::RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)))
+        self.headers
+            .retain(|(name, _)| *name != header::RETRY_AFTER);
+        self.with_header(
+            header::RETRY_AFTER,
+            HeaderValue::from(wait.as_secs().max(1)),
+        )
     }
 
     /// Further members of the JSON body.
@@ -75,7 +79,17 @@ impl Refusal {
         self
     }
 
-    #[cfg(test)]
+    #[cfg(feature = "ws")]
+    pub(crate) fn code(&self) -> &'static str {
+        self.code
+    }
+
+    #[cfg(feature = "ws")]
+    pub(crate) fn details(&self) -> Option<&serde_json::Value> {
+        self.details.as_ref()
+    }
+
+    #[cfg(any(test, feature = "ws"))]
     pub(crate) fn sentence(&self) -> &str {
         &self.sentence
     }

@@ -24,16 +24,28 @@ pub(crate) async fn fields(body: OwnRequestBody) -> Result<Fields, Refusal> {
         Ok(bytes) => bytes?,
         Err(_) => {
             let sentence = "the body did not arrive within 10 seconds";
-            return Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", sentence));
+            return Err(Refusal::new(
+                StatusCode::REQUEST_TIMEOUT,
+                "body_timeout",
+                sentence,
+            ));
         }
     };
     match serde_json::from_slice(&bytes) {
         Ok(Value::Object(fields)) => Ok(Fields(fields)),
-        Ok(_) => Err(Refusal::new(StatusCode::BAD_REQUEST, "bad_json", "the body takes a JSON object")),
+        Ok(_) => Err(Refusal::new(
+            StatusCode::BAD_REQUEST,
+            "bad_json",
+            "the body takes a JSON object",
+        )),
         Err(error) => Err(Refusal::new(
             StatusCode::BAD_REQUEST,
             "bad_json",
-            format!("the body is not JSON: line {}, column {}", error.line(), error.column()),
+            format!(
+                "the body is not JSON: line {}, column {}",
+                error.line(),
+                error.column()
+            ),
         )),
     }
 }
@@ -43,7 +55,11 @@ async fn read(body: OwnRequestBody) -> Result<Vec<u8>, Refusal> {
     let mut bytes = Vec::new();
     while let Some(frame) = poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
         let Ok(frame) = frame else {
-            return Err(Refusal::new(StatusCode::BAD_REQUEST, "bad_body", "the body broke off"));
+            return Err(Refusal::new(
+                StatusCode::BAD_REQUEST,
+                "bad_body",
+                "the body broke off",
+            ));
         };
         let data = frame.into_data().unwrap_or_default();
         if bytes.len() + data.len() > MAX_BODY_BYTES {
@@ -69,7 +85,8 @@ impl Fields {
 
     /// A text that has to be there.
     pub(crate) fn text(&self, name: &'static str) -> Result<&str, Refusal> {
-        self.optional_text(name)?.ok_or_else(|| wrong(name, "is needed, and takes a string"))
+        self.optional_text(name)?
+            .ok_or_else(|| wrong(name, "is needed, and takes a string"))
     }
 
     pub(crate) fn optional_text(&self, name: &'static str) -> Result<Option<&str>, Refusal> {
@@ -84,14 +101,23 @@ impl Fields {
     pub(crate) fn list(&self, names: &[&'static str]) -> Result<Vec<String>, Refusal> {
         let what = "takes a list of strings";
         let first = names.first().copied().unwrap_or_default();
-        let Some((name, value)) = names.iter().find_map(|name| Some((*name, self.0.get(*name)?))) else {
+        let Some((name, value)) = names
+            .iter()
+            .find_map(|name| Some((*name, self.0.get(*name)?)))
+        else {
             return Err(wrong(first, "is needed, and takes a list of strings"));
         };
         let listed = match value {
-            Value::String(text) => super::params::list(Some(text)).map(ToOwned::to_owned).collect(),
+            Value::String(text) => super::params::list(Some(text))
+                .map(ToOwned::to_owned)
+                .collect(),
             Value::Array(members) => {
-                let texts = members.iter().map(|member| member.as_str().map(ToOwned::to_owned));
-                texts.collect::<Option<Vec<_>>>().ok_or_else(|| wrong(name, what))?
+                let texts = members
+                    .iter()
+                    .map(|member| member.as_str().map(ToOwned::to_owned));
+                texts
+                    .collect::<Option<Vec<_>>>()
+                    .ok_or_else(|| wrong(name, what))?
             }
             _ => return Err(wrong(name, what)),
         };
@@ -104,7 +130,11 @@ impl Fields {
 
 /// 400: names the field and what is wrong with it.
 pub(crate) fn wrong(field: &str, what: &str) -> Refusal {
-    Refusal::new(StatusCode::BAD_REQUEST, "bad_request", format!("field '{field}': {what}"))
+    Refusal::new(
+        StatusCode::BAD_REQUEST,
+        "bad_request",
+        format!("field '{field}': {what}"),
+    )
 }
 
 #[cfg(test)]
@@ -120,22 +150,37 @@ mod tests {
         assert!(sentence("").await.contains("not JSON"));
         assert!(sentence("[1]").await.contains("object"));
         assert!(sentence("{\"a\":\n x}").await.contains("line 2"));
-        assert!(sentence(" ".repeat(MAX_BODY_BYTES + 1)).await.contains("65536"));
+        assert!(
+            sentence(" ".repeat(MAX_BODY_BYTES + 1))
+                .await
+                .contains("65536")
+        );
         let largest = format!("{{{}}}", " ".repeat(MAX_BODY_BYTES - 2));
         assert!(fields(largest.into()).await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]
     async fn fields_are_named_when_they_are_wrong() {
-        let body = r#"{"n": 1, "list": ["a", "b"], "commas": "a, b", "mixed": ["a", 1], "empty": []}"#;
+        let body =
+            r#"{"n": 1, "list": ["a", "b"], "commas": "a, b", "mixed": ["a", 1], "empty": []}"#;
         let fields = fields(body.into()).await.unwrap();
         assert_eq!(fields.list(&["nothing", "list"]).unwrap(), ["a", "b"]);
         assert_eq!(fields.list(&["commas"]).unwrap(), ["a", "b"]);
         for name in ["n", "mixed", "empty", "nothing"] {
             let refusal = fields.list(&[name]).unwrap_err();
-            assert!(refusal.sentence().contains(&format!("'{name}'")), "{}", refusal.sentence());
+            assert!(
+                refusal.sentence().contains(&format!("'{name}'")),
+                "{}",
+                refusal.sentence()
+            );
         }
         assert!(fields.text("n").unwrap_err().sentence().contains("'n'"));
-        assert!(fields.text("nothing").unwrap_err().sentence().contains("needed"));
+        assert!(
+            fields
+                .text("nothing")
+                .unwrap_err()
+                .sentence()
+                .contains("needed")
+        );
     }
 }

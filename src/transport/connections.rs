@@ -98,7 +98,11 @@ impl std::fmt::Display for Session {
 impl Selection {
     /// For a reconnect token.
     pub(crate) fn to_query(&self, session: Session) -> String {
-        format!("channels={}&{}&session={session}", self.names.join(","), self.query)
+        format!(
+            "channels={}&{}&session={session}",
+            self.names.join(","),
+            self.query
+        )
     }
 }
 
@@ -116,7 +120,12 @@ impl Connections {
     }
 
     /// Enters a subscription that has a seat; both are given back when it leaves the hub, whoever ends it.
-    pub(crate) fn enter(self: &Arc<Self>, seat: Seat, subscription: &Subscription, newcomer: Newcomer<'_>) -> Arc<Connection> {
+    pub(crate) fn enter(
+        self: &Arc<Self>,
+        seat: Seat,
+        subscription: &Subscription,
+        newcomer: Newcomer<'_>,
+    ) -> Arc<Connection> {
         let reader = subscription.reader();
         let now_us = self.clock.now_us();
         if let Some(max_age) = self.max_age {
@@ -141,7 +150,11 @@ impl Connections {
         table.by_session.insert(newcomer.session, reader.id);
         drop(table);
         let connections = Arc::downgrade(self);
-        reader.hold(Box::new(Presence { connections, id: reader.id, _seat: seat }));
+        reader.hold(Box::new(Presence {
+            connections,
+            id: reader.id,
+            _seat: seat,
+        }));
         connection
     }
 
@@ -150,7 +163,10 @@ impl Connections {
         let Some(expiry) = expiry else {
             return;
         };
-        let unix_us = expiry.duration_since(UNIX_EPOCH).unwrap_or_default().as_micros() as u64;
+        let unix_us = expiry
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_micros() as u64;
         let left_us = unix_us.saturating_sub(self.clock.unix_ms() * 1000);
         reader.expire_at(self.clock.now_us() + left_us);
     }
@@ -158,7 +174,11 @@ impl Connections {
     /// Ends the stream that still reads for this session, if the same principal opened it.
     pub(crate) fn take_over(&self, hub: &Hub, session: Session, principal: &Principal) {
         let table = lock(&self.table);
-        let old = table.by_session.get(&session).and_then(|id| table.by_id.get(id)).cloned();
+        let old = table
+            .by_session
+            .get(&session)
+            .and_then(|id| table.by_id.get(id))
+            .cloned();
         drop(table);
         if let Some(old) = old
             && old.principal.owner() == principal.owner()
@@ -176,18 +196,26 @@ impl Connections {
 
     /// How many there are, by transport.
     pub(crate) fn count(&self, transport: &str) -> usize {
-        lock(&self.table).by_id.values().filter(|connection| connection.transport == transport).count()
+        lock(&self.table)
+            .by_id
+            .values()
+            .filter(|connection| connection.transport == transport)
+            .count()
     }
 
     /// What an admin sees of them, oldest first; a tenant's admin sees that tenant's.
     pub(crate) fn list(&self, hub: &Hub, tenant: Option<&str>) -> Vec<Shown> {
         let mut connections: Vec<_> = lock(&self.table).by_id.values().cloned().collect();
-        connections.retain(|connection| tenant.is_none() || connection.principal.tenant_id() == tenant);
+        connections
+            .retain(|connection| tenant.is_none() || connection.principal.tenant_id() == tenant);
         connections.sort_unstable_by_key(|connection| connection.reader.id);
         let lags = hub.lags();
         let now_us = self.clock.now_us();
         let now = self.clock.unix_seconds();
-        connections.iter().map(|connection| connection.show(&lags, now_us, now)).collect()
+        connections
+            .iter()
+            .map(|connection| connection.show(&lags, now_us, now))
+            .collect()
     }
 }
 
@@ -254,7 +282,11 @@ impl Connection {
             transport: self.transport,
             user_id: user.map(|principal| principal.id().to_owned()),
             tenant_id: self.principal.tenant_id().map(ToOwned::to_owned),
-            role: if self.principal.is_admin() { "admin" } else { "viewer" },
+            role: if self.principal.is_admin() {
+                "admin"
+            } else {
+                "viewer"
+            },
             channels: selection.names,
             filter: selection.query,
             lag: lags.get(&reader.id).copied().unwrap_or(0),

@@ -13,9 +13,33 @@ pub(crate) const SSE_FORM: Form = Form(0);
 /// Lines for readers in process.
 pub(crate) const RECORD_FORM: Form = Form(1);
 
+/// Envelopes in text frames.
+#[cfg(feature = "ws")]
+pub(crate) const WS_TEXT_FORM: Form = Form(2);
+/// The same, deflated where that makes them shorter.
+#[cfg(feature = "ws")]
+pub(crate) const WS_DEFLATED_FORM: Form = Form(3);
+/// Envelopes as MessagePack in binary frames.
+#[cfg(feature = "ws")]
+pub(crate) const WS_PACKED_FORM: Form = Form(4);
+
 /// The encoders, by form.
+#[cfg(not(feature = "ws"))]
 pub(crate) fn encoders() -> [Encoder; FORMS] {
     [sse::encode, encode_record]
+}
+
+/// The encoders, by form.
+#[cfg(feature = "ws")]
+pub(crate) fn encoders() -> [Encoder; FORMS] {
+    use super::ws::envelope::{encode_deflated, encode_packed, encode_text};
+    [
+        sse::encode,
+        encode_record,
+        encode_text,
+        encode_deflated,
+        encode_packed,
+    ]
 }
 
 /// `id TAB channel TAB type TAB data LF`: names contain no tab, and JSON no line feed.

@@ -13,6 +13,8 @@ mod route;
 mod router;
 mod sse;
 mod stream;
+#[cfg(feature = "ws")]
+mod ws;
 
 pub(crate) use forms::{RECORD_FORM, encoders, next_record};
 pub(crate) use router::Router;

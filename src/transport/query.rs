@@ -3,7 +3,7 @@
 use super::answer::Refusal;
 
 /// The pairs of a query string, in order.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Query {
     pairs: Vec<(String, String)>,
 }
@@ -35,6 +35,19 @@ impl Query {
             pairs.push((name, value));
         }
         Ok(Self { pairs })
+    }
+
+    /// Pairs that came in another way.
+    #[cfg(feature = "ws")]
+    pub(crate) fn of(pairs: Vec<(String, String)>) -> Self {
+        Self { pairs }
+    }
+
+    #[cfg(feature = "ws")]
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.pairs
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     /// The first value of a name.

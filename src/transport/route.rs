@@ -180,12 +180,27 @@ mod tests {
             ("/realtime", Some(Route::Page(""))),
             ("/realtime/assets/x.js", Some(Route::Page("/assets/x.js"))),
             ("/api/realtime", None),
-            ("/api/realtime/providers/openai", Some(Route::Provider("openai"))),
-            ("/api/realtime/providers/openai/metrics", Some(Route::ProviderMetrics("openai"))),
+            (
+                "/api/realtime/providers/openai",
+                Some(Route::Provider("openai")),
+            ),
+            (
+                "/api/realtime/providers/openai/metrics",
+                Some(Route::ProviderMetrics("openai")),
+            ),
             ("/api/realtime/connections", Some(Route::Connections)),
-            ("/api/realtime/connections/ab-7", Some(Route::Connection("ab-7"))),
-            ("/api/realtime/connections/ab-7/subscribe", Some(Route::Subscribe("ab-7"))),
-            ("/api/realtime/connections/ab-7/unsubscribe", Some(Route::Unsubscribe("ab-7"))),
+            (
+                "/api/realtime/connections/ab-7",
+                Some(Route::Connection("ab-7")),
+            ),
+            (
+                "/api/realtime/connections/ab-7/subscribe",
+                Some(Route::Subscribe("ab-7")),
+            ),
+            (
+                "/api/realtime/connections/ab-7/unsubscribe",
+                Some(Route::Unsubscribe("ab-7")),
+            ),
             ("/api/realtime/connections/", None),
             ("/api/realtime/connections//subscribe", None),
             ("/api/realtime/connections/a/b/subscribe", None),

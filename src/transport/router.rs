@@ -37,6 +37,8 @@ pub(crate) struct Shared {
     pub(crate) mounts: Mounts,
     pub(crate) gate: Gate,
     pub(crate) connections: Arc<Connections>,
+    #[cfg(feature = "dashboard")]
+    page: Dashboard,
 }
 
 /// Who asks, as the gate sees it.
@@ -55,7 +57,7 @@ impl Router {
         let config = &runtime.config;
         let mounts = Mounts {
             stream: config.stream_path.clone(),
-            ws: None,
+            ws: (cfg!(feature = "ws") && config.ws_enabled).then(|| config.ws_path.clone()),
             api: config.api_path.clone(),
             page: cfg!(feature = "dashboard").then(|| config.dashboard_path.clone()),
         };
@@ -68,7 +70,26 @@ impl Router {
         };
         let gate = Gate::new(&settings, runtime.clock)?;
         let connections = Connections::new(&runtime);
-        Ok(Self { keeper, shared: Arc::new(Shared { runtime, mounts, gate, connections }) })
+        #[cfg(feature = "dashboard")]
+        let page = Dashboard::new(&PageMount {
+            page: config.dashboard_path.clone(),
+            api: mounts.api.clone(),
+            stream: mounts.stream.clone(),
+            title: config.title.clone(),
+            ..PageMount::default()
+        });
+        let shared = Shared {
+            #[cfg(feature = "dashboard")]
+            page,
+            runtime,
+            mounts,
+            gate,
+            connections,
+        };
+        Ok(Self {
+            keeper,
+            shared: Arc::new(shared),
+        })
     }
 
     pub(crate) fn keeper(&self) -> &Arc<Keeper> {
@@ -89,13 +110,13 @@ impl Own for Router {
     ) -> Pin<Box<dyn Future<Output = Answer> + Send>> {
         self.shared.runtime.start();
         let shared = self.shared.clone();
-        Box::pin(async move { shared.answer(parts, body).await })
+        Box::pin(shared.answer(parts, body))
     }
 }
 
 impl Shared {
     /// The one way from a request to an answer: preflight, route, access, surface, CORS.
-    async fn answer(&self, parts: Parts, body: OwnRequestBody) -> Answer {
+    async fn answer(self: Arc<Self>, parts: Parts, body: OwnRequestBody) -> Answer {
         if let Some(preflight) = self.gate.preflight(&parts) {
             return preflight.map(OwnBody::full);
         }
@@ -111,7 +132,11 @@ impl Shared {
         answer
     }
 
-    async fn route(&self, parts: &Parts, body: OwnRequestBody) -> Result<Answer, Refusal> {
+    async fn route(
+        self: &Arc<Self>,
+        parts: &Parts,
+        body: OwnRequestBody,
+    ) -> Result<Answer, Refusal> {
         let path = parts.uri.path();
         let Some(route) = self.mounts.route(path) else {
             return Err(Refusal::not_found("there is nothing at this path"));
@@ -135,9 +160,18 @@ impl Shared {
             return Ok(answer.map(OwnBody::full));
         }
         let query = Query::parse(parts.uri.query())?;
+        #[cfg(feature = "ws")]
+        if let Route::Ws(rest) = route {
+            return super::ws::open(self, parts, rest, query).await;
+        }
         let principal = self.gate.admit(parts).await?;
         let address = self.gate.client_ip(parts);
-        let caller = Caller { principal, gate: &self.gate, connections: &self.connections, address };
+        let caller = Caller {
+            principal,
+            gate: &self.gate,
+            connections: &self.connections,
+            address,
+        };
         match route {
             Route::Stream | Route::StreamChannel(_) | Route::StreamReconnect => {
                 self.stream(&caller, parts, route, query)
@@ -148,11 +182,17 @@ impl Shared {
                 }
                 rest::ticket(&caller)
             }
-            Route::Connections => read_only(parts, || rest::connections(&self.runtime, &caller, &query)),
-            Route::Connection(_) | Route::Subscribe(_) | Route::Unsubscribe(_) | Route::Broadcast | Route::TestConnection => {
-                self.write(&caller, parts, route, body).await
+            Route::Connections => {
+                read_only(parts, || rest::connections(&self.runtime, &caller, &query))
             }
-            _ => read_only(parts, || rest::answer(&self.runtime, &self.mounts, &caller, route, &query)),
+            Route::Connection(_)
+            | Route::Subscribe(_)
+            | Route::Unsubscribe(_)
+            | Route::Broadcast
+            | Route::TestConnection => self.write(&caller, parts, route, body).await,
+            _ => read_only(parts, || {
+                rest::answer(&self.runtime, &self.mounts, &caller, route, &query)
+            }),
         }
     }
 
@@ -181,14 +221,29 @@ impl Shared {
         }
         let fields = body::fields(body).await?;
         match route {
-            Route::Subscribe(id) => rest::change(runtime, caller, parts, id, rest::Change::Subscribe, &fields),
-            Route::Unsubscribe(id) => rest::change(runtime, caller, parts, id, rest::Change::Unsubscribe, &fields),
+            Route::Subscribe(id) => {
+                rest::change(runtime, caller, parts, id, rest::Change::Subscribe, &fields)
+            }
+            Route::Unsubscribe(id) => rest::change(
+                runtime,
+                caller,
+                parts,
+                id,
+                rest::Change::Unsubscribe,
+                &fields,
+            ),
             Route::Broadcast => rest::broadcast(runtime, caller, fields).await,
             _ => rest::test_connection(runtime, &self.mounts, &fields).await,
         }
     }
 
-    fn stream(&self, caller: &Caller<'_>, parts: &Parts, route: Route<'_>, query: Query) -> Result<Answer, Refusal> {
+    fn stream(
+        &self,
+        caller: &Caller<'_>,
+        parts: &Parts,
+        route: Route<'_>,
+        query: Query,
+    ) -> Result<Answer, Refusal> {
         if parts.method != Method::GET && parts.method != Method::HEAD {
             return Err(Refusal::method_not_allowed("GET, HEAD"));
         }
@@ -217,26 +272,24 @@ impl Shared {
                 Wanted::new(names, query, query_text, parts),
             );
         };
-        match self
+        // Never a loop of failures: with a token that is no good any more, a fresh session, which says that the old one
+        // is lost.
+        let resumed = self
             .gate
             .reconnect_tokens()
-            .verify(&caller.principal, &token)
-        {
-            Ok(resume) => {
-                let wanted = Wanted::resumed(resume, &query, parts)?;
-                stream::open(&self.runtime, caller, parts, wanted)
-            }
+            .verify(&caller.principal, &token);
+        let wanted = match resumed {
+            Ok(resume) => Wanted::resumed(resume, &query, parts)?,
             Err(_) => {
-                // Never a loop of failures: a fresh session, which says that the old one is lost.
                 let names = if names.is_empty() {
                     vec!["all".to_owned()]
                 } else {
                     names
                 };
-                let wanted = Wanted::new(names, query, query_text, parts).lost();
-                stream::open(&self.runtime, caller, parts, wanted)
+                Wanted::new(names, query, query_text, parts).lost()
             }
-        }
+        };
+        stream::open(&self.runtime, caller, parts, wanted)
     }
 }
 

@@ -24,18 +24,26 @@ use crate::{
 /// What a stream is asked for.
 #[derive(Debug)]
 pub(crate) struct Wanted {
-    selection: Selection,
-    query: Query,
-    start: Start,
+    pub(super) selection: Selection,
+    pub(super) query: Query,
+    pub(super) start: Start,
     /// Of the token that it goes on with.
-    session: Option<Session>,
+    pub(super) session: Option<Session>,
 }
 
 impl Wanted {
     pub(crate) fn new(names: Vec<String>, query: Query, query_text: &str, parts: &Parts) -> Self {
         let start = params::start(&parts.headers, &query);
-        let selection = Selection { names, query: lasting(query_text) };
-        Self { selection, query, start, session: None }
+        let selection = Selection {
+            names,
+            query: lasting(query_text),
+        };
+        Self {
+            selection,
+            query,
+            start,
+            session: None,
+        }
     }
 
     /// What a reconnect token says; the position in the header or the query, which is newer, wins.
@@ -45,10 +53,20 @@ impl Wanted {
             newer => newer,
         };
         let query = Query::parse(Some(&resume.subscription))?;
-        let names = params::list(query.get_text("channels")).map(ToOwned::to_owned).collect();
+        let names = params::list(query.get_text("channels"))
+            .map(ToOwned::to_owned)
+            .collect();
         let session = session_of(&resume.subscription);
-        let selection = Selection { names, query: lasting(&resume.subscription) };
-        Ok(Self { selection, query, start, session })
+        let selection = Selection {
+            names,
+            query: lasting(&resume.subscription),
+        };
+        Ok(Self {
+            selection,
+            query,
+            start,
+            session,
+        })
     }
 
     /// The token is not good any more: a fresh session that says so.
@@ -60,12 +78,23 @@ impl Wanted {
 
 /// The session in what a token says. Nobody but us has written it there: [`lasting`] leaves out a client's own.
 pub(crate) fn session_of(subscription: &str) -> Option<Session> {
-    subscription.split('&').find_map(|pair| pair.strip_prefix("session=")).and_then(Session::parse)
+    subscription
+        .split('&')
+        .find_map(|pair| pair.strip_prefix("session="))
+        .and_then(Session::parse)
 }
 
 /// The query without credentials and positions.
-fn lasting(query: &str) -> String {
-    const FLEETING: [&str; 7] = ["since", "lastEventId", "token", "ticket", "channels", "metrics", "session"];
+pub(super) fn lasting(query: &str) -> String {
+    const FLEETING: [&str; 7] = [
+        "since",
+        "lastEventId",
+        "token",
+        "ticket",
+        "channels",
+        "metrics",
+        "session",
+    ];
     let lasts = |pair: &&str| !FLEETING.contains(&pair.split('=').next().unwrap_or_default());
     let pairs: Vec<_> = query
         .split('&')
@@ -83,11 +112,29 @@ pub(crate) fn open(
     wanted: Wanted,
 ) -> Result<Answer, Refusal> {
     let principal = &caller.principal;
-    let Wanted { selection, query, start, session } = wanted;
+    let Wanted {
+        selection,
+        query,
+        start,
+        session,
+    } = wanted;
     if selection.names.is_empty() {
-        return Err(Refusal::bad_request("channels", "takes a comma-separated list of channels"));
+        return Err(Refusal::bad_request(
+            "channels",
+            "takes a comma-separated list of channels",
+        ));
     }
-    let spec = view_spec(runtime, principal, &selection.names, &query, SSE_FORM)?;
+    let tenant = principal.tenant_arc().cloned();
+    let stats = params::stats(&query)?;
+    let spec = view_spec(
+        runtime,
+        principal,
+        tenant,
+        &selection.names,
+        stats,
+        &query,
+        SSE_FORM,
+    )?;
     let max_rate = params::max_rate(&query)?;
     if parts.method == Method::HEAD {
         return Ok(sse::answer(OwnBody::full(bytes::Bytes::new())));
@@ -115,7 +162,13 @@ pub(crate) fn open(
     let tokens = caller.gate.reconnect_tokens();
     let token = tokens.issue(principal, &selection.to_query(session), &position);
     let names = selection.names.clone();
-    let newcomer = Newcomer { transport: "sse", principal, address: caller.address, session, selection };
+    let newcomer = Newcomer {
+        transport: "sse",
+        principal,
+        address: caller.address,
+        session,
+        selection,
+    };
     let connection = connections.enter(seat, &subscription, newcomer);
     let first = Established {
         connection_id: &connection.name,
@@ -135,25 +188,45 @@ pub(crate) fn open(
     Ok(answer)
 }
 
-/// Checks the names, the caller's right to them, and the parameters.
-pub(crate) fn view_spec(
+/// Checks the names, the caller's right to them, and the parameters. `tenant` is the one whose events exist for the
+/// reader: the principal's, where it has one.
+pub(super) fn view_spec(
     runtime: &Arc<Runtime>,
     principal: &Principal,
-    wanted: &[String],
+    tenant: Option<Arc<str>>,
+    names: &[String],
+    stats: params::StatsParams,
     query: &Query,
     form: Form,
 ) -> Result<ViewSpec, Refusal> {
-    let stats = params::stats(query)?;
     let filter = params::filter(query)?;
-    let tenant: Option<Arc<str>> = principal.tenant_id().map(Arc::from);
-    let special = tenant.is_some() || stats != params::StatsParams::default() || !principal.may_read("all");
-    let all = wanted.iter().any(|name| name == "all");
-    if all && !special {
-        return Ok(ViewSpec { channels: ChannelSet::All, filter, tenant, form });
+    let all = names.iter().any(|name| name == "all");
+    if all && principal.may_read("all") {
+        let mut replaced = Vec::new();
+        for id in [runtime.built_in.stats, runtime.built_in.providers] {
+            let variant = variant_of(runtime, id, &stats, tenant.as_ref())?;
+            if variant != id {
+                replaced.push((id, variant));
+            }
+        }
+        let channels = match replaced.is_empty() {
+            true => ChannelSet::All,
+            false => ChannelSet::AllBut(replaced.into()),
+        };
+        return Ok(ViewSpec {
+            channels,
+            filter,
+            tenant,
+            form,
+        });
     }
     let mut ids = Vec::new();
-    let names = if all { runtime.hub.channel_names() } else { wanted.to_vec() };
-    for name in &names {
+    let listed = if all {
+        runtime.hub.channel_names()
+    } else {
+        names.to_vec()
+    };
+    for name in &listed {
         let id = runtime
             .hub
             .channel_id(name)
@@ -168,7 +241,12 @@ pub(crate) fn view_spec(
     }
     ids.sort_unstable();
     ids.dedup();
-    Ok(ViewSpec { channels: ChannelSet::Some(ids.into()), filter, tenant, form })
+    Ok(ViewSpec {
+        channels: ChannelSet::Some(ids.into()),
+        filter,
+        tenant,
+        form,
+    })
 }
 
 /// The channel itself, or the variant of it that the parameters or the tenant ask for.
@@ -225,7 +303,10 @@ pub(crate) fn unknown_channel(hub: &Hub, name: &str) -> Refusal {
 /// A browser's EventSource closes for good at any status but 200, so one that may succeed later gets a stream that
 /// says when to come back.
 fn refuse(refusal: Refusal, parts: &Parts, wait: Duration) -> Result<Answer, Refusal> {
-    let accepts = parts.headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    let accepts = parts
+        .headers
+        .get(header::ACCEPT)
+        .and_then(|accept| accept.to_str().ok());
     let event_source = accepts.is_some_and(|accept| accept.contains("text/event-stream"))
         && parts.headers.contains_key("sec-fetch-mode");
     if event_source {
@@ -234,7 +315,7 @@ fn refuse(refusal: Refusal, parts: &Parts, wait: Duration) -> Result<Answer, Ref
     Err(refusal.with_retry_after(wait))
 }
 
-fn full_or_closed(refused: Refused) -> Refusal {
+pub(super) fn full_or_closed(refused: Refused) -> Refusal {
     let (code, sentence) = match refused {
         Refused::Full => (
             "too_many_clients",

@@ -8,6 +8,8 @@
 mod answer;
 mod client;
 mod sse;
+#[cfg(feature = "ws")]
+mod ws;
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -20,6 +22,8 @@ use tower_realtime::{Access, RealtimeConfig, RealtimeHandle, RealtimeLayer};
 pub use answer::Answer;
 pub use client::{Connection, Request, get, post, request};
 pub use sse::{Event, Stream, parse};
+#[cfg(feature = "ws")]
+pub use ws::{Closed, Socket};
 
 /// How long anything may take that should happen at once. Generous: it is only ever waited out by a failing test.
 pub const DEADLINE: Duration = Duration::from_secs(20);

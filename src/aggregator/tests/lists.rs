@@ -296,6 +296,17 @@ fn requests_of_tenants_beyond_the_limit_are_no_tenants() {
     house.finish(|_, record| record.tenant = LabelId::OTHER);
     let rows = house.rows();
     assert_eq!(rows[0].view(0).tenant(), Some("other"), "as people see it");
-    assert_eq!(rows[0].view(0).tags("requests").tenant, None, "a tenant of that name must not see it");
-    assert_eq!(house.state.snapshot(&house.settings, Window::OneHour, Some("other")).summary.total_requests, 0);
+    assert_eq!(
+        rows[0].view(0).tags("requests").tenant,
+        None,
+        "a tenant of that name must not see it"
+    );
+    assert_eq!(
+        house
+            .state
+            .snapshot(&house.settings, Window::OneHour, Some("other"))
+            .summary
+            .total_requests,
+        0
+    );
 }

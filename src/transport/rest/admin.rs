@@ -31,22 +31,32 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// 429 where the caller has changed too much in a short time.
 pub(crate) fn limit_rate(caller: &Caller<'_>) -> Result<(), Refusal> {
-    caller.connections.rates.take(&caller.principal, caller.address).map_err(|wait| {
-        let seconds = wait.as_secs() + 1;
-        Refusal::new(
-            StatusCode::TOO_MANY_REQUESTS,
-            "rate_limited",
-            "more calls a minute than inbound_per_minute allows",
-        )
-        .with_header(header::RETRY_AFTER, HeaderValue::from(seconds))
-    })
+    caller
+        .connections
+        .rates
+        .take(&caller.principal, caller.address)
+        .map_err(|wait| {
+            let seconds = wait.as_secs() + 1;
+            Refusal::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "rate_limited",
+                "more calls a minute than inbound_per_minute allows",
+            )
+            .with_header(header::RETRY_AFTER, HeaderValue::from(seconds))
+        })
 }
 
 /// Who is connected.
-pub(crate) fn connections(runtime: &Runtime, caller: &Caller<'_>, query: &Query) -> Result<Answer, Refusal> {
+pub(crate) fn connections(
+    runtime: &Runtime,
+    caller: &Caller<'_>,
+    query: &Query,
+) -> Result<Answer, Refusal> {
     caller.principal.require_admin()?;
     let limit = crate::transport::params::number(query, "limit", 1000, 1, MAX_LISTED)? as usize;
-    let mut shown = caller.connections.list(&runtime.hub, caller.principal.tenant_id());
+    let mut shown = caller
+        .connections
+        .list(&runtime.hub, caller.principal.tenant_id());
     let total = shown.len();
     shown.truncate(limit);
     Ok(answer::data(json!({"connections": shown, "total": total})))
@@ -90,28 +100,56 @@ pub(crate) fn change(
     };
     match change {
         Change::Subscribe => {
-            let new: Vec<_> = named.into_iter().filter(|name| !wanted.names.contains(name)).collect();
+            let new: Vec<_> = named
+                .into_iter()
+                .filter(|name| !wanted.names.contains(name))
+                .collect();
             wanted.names.extend(new);
         }
         Change::Unsubscribe => {
-            if wanted.names.iter().any(|name| name == "all") && !named.iter().any(|name| name == "all") {
+            if wanted.names.iter().any(|name| name == "all")
+                && !named.iter().any(|name| name == "all")
+            {
                 wanted.names = runtime.hub.channel_names();
-                wanted.names.retain(|name| connection.principal.may_read(name));
+                wanted
+                    .names
+                    .retain(|name| connection.principal.may_read(name));
             }
             wanted.names.retain(|name| !named.contains(name));
         }
     }
     // By the rights of whoever reads, also where an admin asks.
     let query = Query::parse(Some(&wanted.query))?;
-    let spec = stream::view_spec(runtime, &connection.principal, &wanted.names, &query, connection.reader_form())?;
-    let position = runtime.hub.position_of(connection.reader.cursor.load(crate::sync::Ordering::Relaxed));
-    let token = tokens.issue(&connection.principal, &wanted.to_query(connection.session), &position.to_string());
+    let spec = stream::view_spec(
+        runtime,
+        &connection.principal,
+        connection.principal.tenant_arc().cloned(),
+        &wanted.names,
+        crate::transport::params::stats(&query)?,
+        &query,
+        connection.reader_form(),
+    )?;
+    let position = runtime.hub.position_of(
+        connection
+            .reader
+            .cursor
+            .load(crate::sync::Ordering::Relaxed),
+    );
+    let token = tokens.issue(
+        &connection.principal,
+        &wanted.to_query(connection.session),
+        &position.to_string(),
+    );
     connection.reader.wish(spec);
     *selection = wanted.clone();
     drop(selection);
 
     if connection.principal.owner() != caller.principal.owner() {
-        let action = if change == Change::Subscribe { "subscribe" } else { "unsubscribe" };
+        let action = if change == Change::Subscribe {
+            "subscribe"
+        } else {
+            "unsubscribe"
+        };
         audit(runtime, caller, action, &connection.name);
     }
     Ok(answer::data(json!({
@@ -137,7 +175,12 @@ fn filter_query(filter: &Value) -> Result<String, Refusal> {
                 let texts: Vec<_> = members.iter().filter_map(Value::as_str).collect();
                 texts.join(",")
             }
-            _ => return Err(wrong(&format!("filter.{name}"), "takes a string, a number, true or false")),
+            _ => {
+                return Err(wrong(
+                    &format!("filter.{name}"),
+                    "takes a string, a number, true or false",
+                ));
+            }
         };
         pairs.push(format!("{}={}", encoded(name), encoded(&text)));
     }
@@ -159,11 +202,20 @@ fn encoded(text: &str) -> String {
 }
 
 /// The connection, where the caller may see it: a tenant's principals see their own tenant's.
-fn find(connections: &Connections, principal: &Principal, id: &str) -> Result<Arc<Connection>, Refusal> {
+fn find(
+    connections: &Connections,
+    principal: &Principal,
+    id: &str,
+) -> Result<Arc<Connection>, Refusal> {
     let visible = |connection: &Arc<Connection>| {
-        principal.tenant_id().is_none_or(|tenant| connection.principal.tenant_id() == Some(tenant))
+        principal
+            .tenant_id()
+            .is_none_or(|tenant| connection.principal.tenant_id() == Some(tenant))
     };
-    connections.find(id).filter(visible).ok_or_else(unknown_connection)
+    connections
+        .find(id)
+        .filter(visible)
+        .ok_or_else(unknown_connection)
 }
 
 fn unknown_connection() -> Refusal {
@@ -173,7 +225,12 @@ fn unknown_connection() -> Refusal {
 /// For an admin, for whoever opened it, and for an anonymous viewer that shows the connection's reconnect token:
 /// anonymous viewers share an id, and connections have names that can be guessed. To everybody else it does not
 /// exist.
-fn owned(caller: &Caller<'_>, parts: &Parts, id: &str, fields: &Fields) -> Result<Arc<Connection>, Refusal> {
+fn owned(
+    caller: &Caller<'_>,
+    parts: &Parts,
+    id: &str,
+    fields: &Fields,
+) -> Result<Arc<Connection>, Refusal> {
     let connection = find(caller.connections, &caller.principal, id)?;
     if caller.principal.is_admin() {
         return Ok(connection);
@@ -182,12 +239,21 @@ fn owned(caller: &Caller<'_>, parts: &Parts, id: &str, fields: &Fields) -> Resul
     if same && !caller.principal.is_anonymous() {
         return Ok(connection);
     }
-    let header = parts.headers.get("x-reconnect-token").and_then(|token| token.to_str().ok());
+    let header = parts
+        .headers
+        .get("x-reconnect-token")
+        .and_then(|token| token.to_str().ok());
     let shown = match header {
         Some(token) => Some(token),
         None => fields.optional_text("reconnect_token")?,
     };
-    let verified = shown.and_then(|token| caller.gate.reconnect_tokens().verify(&caller.principal, token).ok());
+    let verified = shown.and_then(|token| {
+        caller
+            .gate
+            .reconnect_tokens()
+            .verify(&caller.principal, token)
+            .ok()
+    });
     match verified.and_then(|resume| stream::session_of(&resume.subscription)) {
         Some(session) if same && session == connection.session => Ok(connection),
         _ => Err(unknown_connection()),
@@ -195,7 +261,11 @@ fn owned(caller: &Caller<'_>, parts: &Parts, id: &str, fields: &Fields) -> Resul
 }
 
 /// Publishes an event for everybody who reads its channel.
-pub(crate) async fn broadcast(runtime: &Arc<Runtime>, caller: &Caller<'_>, mut fields: Fields) -> Result<Answer, Refusal> {
+pub(crate) async fn broadcast(
+    runtime: &Arc<Runtime>,
+    caller: &Caller<'_>,
+    mut fields: Fields,
+) -> Result<Answer, Refusal> {
     caller.principal.require_admin()?;
     let channel = fields.text("channel")?.to_owned();
     let kind = fields.text("type")?.to_owned();
@@ -205,7 +275,9 @@ pub(crate) async fn broadcast(runtime: &Arc<Runtime>, caller: &Caller<'_>, mut f
         None => None,
         Some(text) => Some(priority(text)?),
     };
-    let data = fields.take("data").ok_or_else(|| wrong("data", "is needed"))?;
+    let data = fields
+        .take("data")
+        .ok_or_else(|| wrong("data", "is needed"))?;
     if runtime.hub.channel_id(&channel).is_none() {
         return Err(stream::unknown_channel(&runtime.hub, &channel));
     }
@@ -214,23 +286,43 @@ pub(crate) async fn broadcast(runtime: &Arc<Runtime>, caller: &Caller<'_>, mut f
 
     let mut event = Event::new(channel.clone(), kind.clone(), &data).key(key);
     // What a tenant's admin says is for that tenant.
-    if let Some(tenant) = caller.principal.tenant_id().map(ToOwned::to_owned).or(tenant) {
+    if let Some(tenant) = caller
+        .principal
+        .tenant_id()
+        .map(ToOwned::to_owned)
+        .or(tenant)
+    {
         event = event.tenant(tenant);
     }
     if let Some(priority) = priority {
         event = event.priority(priority);
     }
     let (id, source) = runtime.checked(event).map_err(|error| {
-        let field = if error.to_string().starts_with("data") { "data" } else { "channel" };
+        let field = if error.to_string().starts_with("data") {
+            "data"
+        } else {
+            "channel"
+        };
         wrong(field, &error.to_string())
     })?;
-    let Published { position, readers } = runtime.hub.publish_and_wait(id, source).await.map_err(|error| {
-        let code = if error.is_full() { "inbox_full" } else { "shutting_down" };
-        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, code, error.to_string())
-            .with_header(header::RETRY_AFTER, HeaderValue::from_static("1"))
-    })?;
+    let Published { position, readers } =
+        runtime
+            .hub
+            .publish_and_wait(id, source)
+            .await
+            .map_err(|error| {
+                let code = if error.is_full() {
+                    "inbox_full"
+                } else {
+                    "shutting_down"
+                };
+                Refusal::new(StatusCode::SERVICE_UNAVAILABLE, code, error.to_string())
+                    .with_header(header::RETRY_AFTER, HeaderValue::from_static("1"))
+            })?;
     audit(runtime, caller, "broadcast", &format!("{channel}/{kind}"));
-    let mut answer = answer::data(json!({"position": position, "delivered_to": readers, "channel": channel, "type": kind}));
+    let mut answer = answer::data(
+        json!({"position": position, "delivered_to": readers, "channel": channel, "type": kind}),
+    );
     *answer.status_mut() = StatusCode::CREATED;
     Ok(answer)
 }
@@ -246,7 +338,11 @@ fn priority(text: &str) -> Result<Priority, Refusal> {
 }
 
 /// Sends a probe through the hub to a subscriber that is there for nothing else.
-pub(crate) async fn test_connection(runtime: &Arc<Runtime>, mounts: &Mounts, fields: &Fields) -> Result<Answer, Refusal> {
+pub(crate) async fn test_connection(
+    runtime: &Arc<Runtime>,
+    mounts: &Mounts,
+    fields: &Fields,
+) -> Result<Answer, Refusal> {
     let named = match fields.optional_text("connection_type")? {
         Some(text) => Some(text),
         None => fields.optional_text("connectionType")?,
@@ -266,7 +362,9 @@ pub(crate) async fn test_connection(runtime: &Arc<Runtime>, mounts: &Mounts, fie
         Ok(result) => result,
         Err(_) => Err("the probe did not arrive within 5 seconds"),
     };
-    let latency_ms = result.is_ok().then(|| (runtime.clock.now_us() - started) as f64 / 1000.0);
+    let latency_ms = result
+        .is_ok()
+        .then(|| (runtime.clock.now_us() - started) as f64 / 1000.0);
     Ok(answer::data(json!({
         "ok": result.is_ok(),
         "latency_ms": latency_ms,
@@ -280,11 +378,22 @@ async fn probe(runtime: &Arc<Runtime>, form: crate::hub::Form) -> Result<(), &'s
     // Two spaces: no name that a host or a client can give.
     let config = ChannelConfig::stream().retain(1).hidden_as("probe");
     let channel = runtime.hub.channel("probe  ", config).map_err(|_| full)?;
-    let spec = ViewSpec { channels: ChannelSet::Some([channel].into()), filter: Filter::default(), tenant: None, form };
-    let mut subscription = runtime.hub.subscribe(spec, Start::Latest).map_err(|_| full)?;
+    let spec = ViewSpec {
+        channels: ChannelSet::Some([channel].into()),
+        filter: Filter::default(),
+        tenant: None,
+        form,
+    };
+    let mut subscription = runtime
+        .hub
+        .subscribe(spec, Start::Latest)
+        .map_err(|_| full)?;
     let source = Event::new("probe", "probe", &Value::Null).into_source();
     let source = source.map_err(|_| "the probe can't be made")?;
-    let sent = runtime.hub.publish_and_wait(channel, Arc::new(source)).await;
+    let sent = runtime
+        .hub
+        .publish_and_wait(channel, Arc::new(source))
+        .await;
     let position = sent.map_err(|_| "the hub's inbox is full")?.position;
     while subscription.position().seq < position.seq {
         if poll_fn(|cx| subscription.poll_read(cx)).await.is_none() {
@@ -297,15 +406,25 @@ async fn probe(runtime: &Arc<Runtime>, form: crate::hub::Form) -> Result<(), &'s
 /// Tells in the log what an admin did.
 fn audit(runtime: &Runtime, caller: &Caller<'_>, action: &str, target: &str) {
     let actor = caller.principal.id();
-    let address = caller.address.map_or_else(|| "unknown".to_owned(), |address: IpAddr| address.to_string());
-    let mut line = LogLine::new(crate::hub::Level::Info, "audit", format!("{actor}: {action} {target}"))
-        .field("actor", actor)
-        .field("action", action)
-        .field("target", target)
-        .field("ip", address);
+    let address = caller.address.map_or_else(
+        || "unknown".to_owned(),
+        |address: IpAddr| address.to_string(),
+    );
+    let mut line = LogLine::new(
+        crate::hub::Level::Info,
+        "audit",
+        format!("{actor}: {action} {target}"),
+    )
+    .field("actor", actor)
+    .field("action", action)
+    .field("target", target)
+    .field("ip", address);
     if let Some(tenant) = caller.principal.tenant_id() {
         line = line.tenant(tenant);
     }
     // What the inbox does not take is counted there.
-    let _ = runtime.hub.publish(runtime.built_in.logs, Arc::new(line.stamp(runtime.clock.unix_ms())));
+    let _ = runtime.hub.publish(
+        runtime.built_in.logs,
+        Arc::new(line.stamp(runtime.clock.unix_ms())),
+    );
 }

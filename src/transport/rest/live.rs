@@ -21,6 +21,7 @@ pub(super) fn info(ask: &Ask<'_>) -> Result<Answer, Refusal> {
     let features: Vec<&str> = [
         ("axum", cfg!(feature = "axum")),
         ("dashboard", cfg!(feature = "dashboard")),
+        ("ws", mounts.ws.is_some()),
     ]
     .into_iter()
     .filter_map(|(name, on)| on.then_some(name))
@@ -57,6 +58,9 @@ pub(super) fn info(ask: &Ask<'_>) -> Result<Answer, Refusal> {
             "replay_capacity": config.replay_capacity,
             "heartbeat_ms": config.heartbeat_interval.as_millis() as u64,
             "stall_timeout_ms": config.stall_timeout.as_millis() as u64,
+            "inbound_per_minute": config.inbound_per_minute,
+            "ws_ping_ms": config.ws_ping_interval.as_millis() as u64,
+            "ws_timeout_ms": config.ws_timeout.as_millis() as u64,
             "max_event_bytes": crate::publish::MAX_EVENT_BYTES,
         },
         "features": features,
@@ -68,15 +72,13 @@ pub(super) fn hub_stats(ask: &Ask<'_>) -> Result<Answer, Refusal> {
     ask.require_no_tenant()?;
     let hub = ask.runtime.hub.stats();
     let totals = ask.runtime.collector.totals();
+    let sockets = ask.runtime.sockets.count();
     Ok(placed(
         ask,
         json!({
             "total_clients": hub.total_clients,
             "subscriptions": subscriptions(&hub.channels),
-            "transports": {
-                "sse": ask.caller.connections.count("sse"),
-                "websocket": ask.caller.connections.count("websocket"),
-            },
+            "transports": {"sse": hub.total_clients.saturating_sub(sockets), "websocket": sockets},
             "max_clients": ask.runtime.config.max_clients,
             "hub": Hub::from(&hub),
             "channels": hub.channels,

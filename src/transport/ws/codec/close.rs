@@ -32,6 +32,8 @@ impl CloseCode {
     pub(crate) const FORBIDDEN: Self = Self(4003);
     /// An administrator ended the connection.
     pub(crate) const KICKED: Self = Self(4008);
+    /// The same session came back on another connection.
+    pub(crate) const REPLACED: Self = Self(4009);
     /// The client did not read what it was sent, or was silent for too long.
     pub(crate) const SLOW_CLIENT: Self = Self(4101);
     /// The client sent more messages than it may.
