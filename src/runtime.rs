@@ -122,6 +122,7 @@ impl Runtime {
             flush_interval: config.flush_interval,
             heartbeat_interval: config.heartbeat_interval,
             stall_timeout: config.stall_timeout.min(config.client_timeout),
+            buffer_size: config.buffer_size,
             encoders: encoders(),
         };
         let (hub, inbox) = Hub::new(settings, clock);

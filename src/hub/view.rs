@@ -129,6 +129,8 @@ impl Item {
 #[derive(Clone, Debug)]
 pub(crate) struct Packed {
     pub(crate) to: u64,
+    /// When the first of its events was appended.
+    pub(crate) at_us: u64,
     pub(crate) bytes: Bytes,
     pub(crate) counts: Arc<[(Arc<ChannelInfo>, u32)]>,
 }
@@ -143,6 +145,7 @@ pub(crate) fn pack_first(
     let mut counts: Vec<(Arc<ChannelInfo>, u32)> = Vec::new();
     let mut total = 0;
     let mut to = None;
+    let at_us = items.front()?.entry.at_us;
     while let Some(mut item) = items.pop_front() {
         let mut bytes = item.entry.bytes(form, encoder, item.range.clone());
         if total + bytes.len() > MAX_CHUNK_BYTES {
@@ -181,6 +184,7 @@ pub(crate) fn pack_first(
     };
     Some(Packed {
         to: to?,
+        at_us,
         bytes,
         counts: counts.into(),
     })
