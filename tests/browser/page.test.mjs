@@ -5,7 +5,7 @@ import { after, test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
 
 import {
-  WITHOUT_GATEWAY, WITHOUT_PAGE, baseUrl, closeBrowser, isLive, noComplaints, openPage, rest, saved, startGateway, startWire,
+  WITHOUT_GATEWAY, WITHOUT_PAGE, baseUrl, closeBrowser, isLive, noComplaints, openPage, rest, saved, startGateway, startProxy, startWire,
 } from "./support.mjs";
 
 after(closeBrowser);
@@ -81,7 +81,7 @@ test("live numbers equal REST's", { skip: WITHOUT_GATEWAY }, async (t) => {
     assert.deepEqual(Object.fromEntries(shown), Object.fromEntries(breakdown.map((row) => [row.key, row.total_requests])));
     assert.equal(Number(await text(page, "#breakdown-table tfoot td:nth-child(2)")), totals.total_requests);
   });
-  assert.equal(await rows(page).count(), 64);
+  await eventually(async () => assert.equal(await rows(page).count(), 64));
   await noComplaints(assert, page);
 });
 
@@ -113,7 +113,7 @@ test("no request yet: says so, and how to send one; the first one wakes the page
   assert.ok(!(await page.locator("#panels").isVisible()));
   await fetch(`${url}/v1/models`);
   await page.locator("#empty").waitFor({ state: "hidden" });
-  assert.equal(await rows(page).count(), 1);
+  await eventually(async () => assert.equal(await rows(page).count(), 1));
   await noComplaints(assert, page);
 });
 
@@ -543,6 +543,18 @@ test("a proxy that answers with its own page is named", { skip: WITHOUT_PAGE }, 
     prepare: (page) => page.route(/\/api\/realtime\//, (route) => route.fulfill({ status: 200, contentType: "text/html", body: "<h1>hello</h1>" })),
   });
   await page.locator("#banner-text", { hasText: /The API is not at the expected place: .*text\/html\. Is a proxy rewriting the path\?/ }).waitFor();
+  await noComplaints(assert, page);
+});
+
+test("behind a proxy's prefix everything is found", { skip: WITHOUT_GATEWAY }, async (t) => {
+  const { port } = await startGateway(t, ["--traffic", "20"]);
+  const url = await startProxy(t, port, "/ops/gateway");
+  const page = await openPage(t, url);
+  await isLive(page);
+  await eventually(async () => assert.ok(await rows(page).count() > 0));
+  await page.goto(`${url}/realtime?x=1#r=60`);
+  await isLive(page);
+  assert.match(page.url(), /\/ops\/gateway\/realtime\/\?x=1#r=60/);
   await noComplaints(assert, page);
 });
 

@@ -9,6 +9,7 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { readFileSync, existsSync } from "node:fs";
 import { createRequire } from "node:module";
+import http from "node:http";
 import net from "node:net";
 import { delimiter, join } from "node:path";
 import { createInterface } from "node:readline";
@@ -87,6 +88,24 @@ export async function startWire(t, port) {
     server.close();
   });
   return wire;
+}
+
+// A proxy that takes a prefix away, as ingresses do, and asks for nothing else.
+export async function startProxy(t, port, prefix) {
+  const server = http.createServer((request, response) => {
+    if (!request.url.startsWith(`${prefix}/`)) return response.writeHead(404).end("somebody else's");
+    const upstream = http.request({ port, host: "127.0.0.1", method: request.method, path: request.url.slice(prefix.length), headers: request.headers });
+    upstream.on("response", (answer) => answer.pipe(response.writeHead(answer.statusCode, answer.headers))).on("error", () => response.destroy());
+    response.on("close", () => upstream.destroy());
+    request.pipe(upstream);
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  atEnd(t, () => {
+    server.closeAllConnections();
+    server.close();
+  });
+  return `http://127.0.0.1:${server.address().port}${prefix}`;
 }
 
 let shared;

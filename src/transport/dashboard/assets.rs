@@ -23,6 +23,7 @@ const MODULES: &[(&str, &str)] = &[
     ("panels.js", include_str!("page/panels.js")),
     ("feed.js", include_str!("page/feed.js")),
     ("controls.js", include_str!("page/controls.js")),
+    ("connection.js", include_str!("page/connection.js")),
     ("app.js", include_str!("page/app.js")),
     ("main.js", include_str!("page/main.js")),
 ];

@@ -136,10 +136,10 @@ fn template_len(text: &str) -> usize {
         if rest.starts_with('`') {
             return at + 1;
         }
-        at += if rest.starts_with('\\') {
-            1 + rest[1..].chars().next().map_or(0, char::len_utf8)
-        } else if rest.starts_with("${") {
-            2 + expression_len(&rest[2..])
+        at += if let Some(escaped) = rest.strip_prefix('\\') {
+            1 + escaped.chars().next().map_or(0, char::len_utf8)
+        } else if let Some(expression) = rest.strip_prefix("${") {
+            2 + expression_len(expression)
         } else {
             rest.chars().next().map_or(1, char::len_utf8)
         };

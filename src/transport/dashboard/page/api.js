@@ -1,5 +1,5 @@
 // REST reads, with the viewer's token if there is one, and refusals told apart:
-// "offline" (no answer), "denied" (401, 403), "misplaced" (not our JSON), "busy" (all else).
+// "offline" (no answer), "denied" (401, 403), "misplaced" (somebody else's answer), "busy" (all else, a proxy's 502 too).
 
 export async function ask(url, token, method = "GET") {
   let response;
@@ -18,7 +18,7 @@ export async function ask(url, token, method = "GET") {
   const body = type.includes("json") ? await response.json().catch(() => null) : null;
   if (body?.success) return body.data;
   throw {
-    kind: [401, 403].includes(status) ? "denied" : body?.code ? "busy" : "misplaced",
+    kind: [401, 403].includes(status) ? "denied" : body?.code || status >= 500 ? "busy" : "misplaced",
     status,
     type: type.split(";")[0],
     message: body?.error,

@@ -1,6 +1,7 @@
 // The page: first a picture from REST, then the stream; all is drawn once a frame, and only while someone looks.
 
 import { ask } from "./api.js";
+import { drawConnection, drawGate } from "./connection.js";
 import { RANGES, chosen, readAddress, showChosen, wireControls } from "./controls.js";
 import { $, attr, memory, set, show } from "./dom.js";
 import { Feed, RequestList, drawChips } from "./feed.js";
@@ -12,7 +13,6 @@ import { Store, epochOf } from "./store.js";
 
 const BREAKDOWNS = { routes: "route", models: "model", users: "user" };
 const STREAM = "?channels=stats,requests,providers,alerts&window=5m";
-const BANNER_AFTER_MS = 3000;
 const NOTE_MS = 60_000;
 
 let meta, api, token, link, feed, lists;
@@ -23,7 +23,7 @@ let providers = new Map();
 let alerts = new Map();
 let skipped = 0;
 let skew = 0;
-let epoch, restartedAt;
+let epoch, restartedAt, noticedAt;
 let started = false;
 let explicit = false; // the address names a range
 let paused = false;
@@ -39,13 +39,16 @@ const now = () => Date.now() + skew;
 const isActive = (field, value) => words(chosen.text).includes(exactWord(field, value));
 const pick = (field, value) => choose({ text: toggleWord(chosen.text, exactWord(field, value)) });
 
+// A hidden tab gets no frames: what it would draw waits, once.
 const dirty = new Set();
+let frame = 0;
 function draw(...parts) {
   for (const part of parts) dirty.add(part);
-  if (dirty.size === parts.length || !document.hidden) requestAnimationFrame(drawNow);
+  frame ||= requestAnimationFrame(drawNow);
 }
 
 function drawNow() {
+  frame = 0;
   if (paused || !metrics || !series) return;
   for (const part of dirty) PARTS[part]();
   dirty.clear();
@@ -60,8 +63,8 @@ const PARTS = {
     show($("empty"), empty);
     show($("panels"), !empty);
     set($("as-of"), `as of ${asClock(metrics.timestamp_ms)}`);
-    for (const node of document.querySelectorAll(".window")) set(node, `last ${asSpan(chosen.range)}`);
-    drawTiles(metrics, series.points, chosen.range);
+    for (const node of document.querySelectorAll(".window")) set(node, `last ${asSpan(metrics.window_seconds)}`);
+    drawTiles(metrics, series.points);
     drawProviders(metrics, providers, pick, isActive);
     show($("tab-models"), capabilities.providers);
     show($("tab-users"), capabilities.users);
@@ -130,7 +133,7 @@ async function load() {
     store.add(recent.requests);
     fresh = 0;
     trouble = null;
-    gate();
+    drawGate();
     link.start(recent.position);
     draw("numbers", "charts", "feed", "alerts");
     loadBreakdown();
@@ -149,7 +152,7 @@ function meet(position) {
     store = new Store();
     alerts.clear();
     skipped = 0;
-    restartedAt = now();
+    restartedAt = noticedAt = now();
     loadRest();
   }
   epoch = next ?? epoch;
@@ -159,9 +162,12 @@ function failed(refusal) {
   const { kind, type } = refusal;
   if (kind === "denied") return change({ state: "denied", refusal });
   if (!kind) throw refusal;
-  if (kind === "misplaced") trouble = `The API is not at the expected place: ${api} answered with ${type}. Is a proxy rewriting the path?`;
   // Once there is a stream, it speaks for the connection.
-  if (kind === "misplaced" || started) return beat();
+  if (started) return;
+  if (kind === "misplaced") {
+    trouble = `The API is not at the expected place: ${api} answered with ${type}. Is a proxy rewriting the path?`;
+    return beat();
+  }
   const wait = 1000 + Math.random() * 3000;
   again = setTimeout(load, wait);
   change({ state: "retrying", retryAt: Date.now() + wait });
@@ -281,47 +287,15 @@ const HANDLERS = {
 function change(next) {
   const since = connection.state === "live" || next.state === "live" ? Date.now() : connection.since;
   connection = { since, ...next };
-  if (next.state === "denied") gate(next.refusal);
+  if (next.state === "denied") drawGate(next.refusal, token);
   beat();
 }
 
 // Runs twice a second and on each change: all that it shows follows from the connection's state and the time.
 function beat() {
-  const { state, since, retryAt, refusal } = connection;
-  const lost = state === "retrying" && Date.now() - since >= BANNER_AFTER_MS;
-  const [look, word] = {
-    live: paused ? ["paused", "Paused"] : ["live", "Live"],
-    retrying: lost ? ["lost", "Disconnected"] : ["retrying", "Reconnecting…"],
-    denied: ["lost", refusal?.status === 401 ? "Not signed in" : "Not allowed"],
-    connecting: ["connecting", "Connecting…"],
-  }[trouble ? "retrying" : state];
-  attr($("pill"), "data-state", look);
-  set($("pill-text"), word);
-  document.body.classList.toggle("lost", lost);
-  document.title = `${lost ? "⚠ " : alerts.size ? "▲ " : ""}${meta.title}`;
-  const wait = Math.ceil((retryAt - Date.now()) / 1000);
-  const known = metrics ? `Showing the last known values from ${asClock(metrics.timestamp_ms)}.` : "The server does not answer.";
-  show($("banner"), trouble || lost);
-  set($("banner-text"), trouble || `Connection lost. ${known} ${wait > 0 ? `Retrying in ${wait} s.` : "Retrying…"}`);
-  show($("note"), now() - restartedAt < NOTE_MS);
+  drawConnection({ ...connection, paused, trouble, metrics, hasAlerts: alerts.size, title: meta.title });
+  show($("note"), now() - noticedAt < NOTE_MS);
   set($("note"), `Server restarted ${asAge((now() - restartedAt) / 1000)}. All counters began again.`);
-}
-
-// Refused: says what to do (the server's own sentence names the setting), instead of trying for ever.
-function gate(refusal) {
-  show($("gate"), refusal);
-  show($("content"), !refusal);
-  show($("footer"), !refusal);
-  if (!refusal) return;
-  const { status, bearer, message } = refusal;
-  const login = status === 401 && (bearer || token);
-  set($("gate-title"), login ? "Sign in" : "You are not allowed to view this dashboard");
-  set($("gate-text"), login
-    ? token ? "This token was not accepted." : "Whoever runs this service has an access token for viewers."
-    : message || `The server answered ${status}.`);
-  show($("login"), login);
-  show($("again"), !login);
-  if (login) $("token").focus();
 }
 
 function retry() {
@@ -352,13 +326,14 @@ function pause(next) {
 }
 
 function complain(error) {
-  trouble = `Display error: ${error?.message ?? error}. Reload the page.`;
+  trouble = `Display error: ${error.message ?? error}. Reload the page.`;
   beat();
 }
 
 export function startPage() {
-  addEventListener("error", (event) => complain(event.error));
-  addEventListener("unhandledrejection", (event) => complain(event.reason));
+  // Without an error it is a notice, as of a ResizeObserver that has to wait.
+  addEventListener("error", ({ error }) => error && complain(error));
+  addEventListener("unhandledrejection", ({ reason }) => complain(reason));
   const absolute = (path) => new URL(path, document.baseURI).href;
   meta = { ...document.querySelector("meta[name=realtime]").dataset };
   meta.stream = absolute(meta.stream);

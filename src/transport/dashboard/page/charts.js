@@ -167,7 +167,7 @@ export class Chart {
     const along = [];
     for (let at = Math.ceil(from / every) * every; at <= to; at += every) {
       const left = x((at - from) / step);
-      along.push(text(left, BOTTOM + 17, left > width - 36 ? "end" : "middle", (every < 60 ? asClock : asHour)(at * 1000)));
+      along.push(text(left, BOTTOM + 17, left > width - 24 ? "end" : "middle", (every < 60 ? asClock : asHour)(at * 1000)));
     }
     if (started > from && started < to) {
       const left = x((started - from) / step);

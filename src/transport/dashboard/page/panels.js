@@ -10,11 +10,11 @@ const perSecond = (read) => (point) => read(point) / point.covered;
 const joined = (...parts) => parts.filter(Boolean).map((part) => part.replaceAll(" ", "\u00a0")).join(" · ");
 
 // Six tiles. Hosts that never saw a token or a cost get sizes and client errors in the last two places.
-export function drawTiles(m, points, range) {
-  const span = asSpan(range);
+export function drawTiles(m, points) {
+  const span = asSpan(m.window_seconds);
   const n = m.total_requests;
   const { tokens, cost } = m.capabilities;
-  const latency = m.latency[range];
+  const latency = m.latency[m.window_seconds];
   const errorRate = m.server_errors / n;
   const few = latency.count < 20;
   const ofTotal = (text) => (n ? text : "");
