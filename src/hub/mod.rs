@@ -677,6 +677,7 @@ impl Hub {
     }
 
     /// See [`Subscription::restart`].
+    #[cfg_attr(not(feature = "ws"), allow(dead_code))]
     fn restart(&self, subscription: &mut Subscription, spec: ViewSpec, start: Start) {
         let old = subscription.view.clone();
         let mut state = lock(&self.state);

@@ -214,6 +214,7 @@ impl Subscription {
 
     /// Begins again somewhere else, as [`Hub::subscribe`] would: [`resume`](Self::resume) tells how that went. Poll it
     /// afterwards: nobody wakes it.
+    #[cfg_attr(not(feature = "ws"), allow(dead_code))]
     pub(crate) fn restart(&mut self, spec: ViewSpec, start: Start) {
         drop(self.reader.take_wish());
         self.hub.clone().restart(self, spec, start);

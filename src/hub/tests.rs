@@ -676,7 +676,7 @@ async fn a_change_in_the_middle_of_a_replay_loses_and_repeats_nothing() {
     let of = |channel: &str| -> Vec<&str> {
         lines
             .iter()
-            .filter(|line| line.split(' ').nth(0) == Some(channel))
+            .filter(|line| line.split(' ').next() == Some(channel))
             .map(|line| line.rsplit(' ').next().unwrap())
             .collect()
     };

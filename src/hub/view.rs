@@ -408,10 +408,6 @@ impl View {
             .is_some_and(|found| std::ptr::eq(&**found, reader))
     }
 
-    pub(crate) fn is_deserted(&self) -> bool {
-        lock(&self.readers).is_empty()
-    }
-
     /// Wakes up to `count` readers below the place `below`, and tells below which place to go on. In slices, so
     /// that joining and leaving never wait for ten thousand wakes. From the end down, because a reader that leaves
     /// is replaced by the last one: that one may then be woken twice, but none is ever passed over.
@@ -423,13 +419,6 @@ impl View {
             reader.wake();
         }
         start
-    }
-
-    pub(crate) fn wake_all(&self) {
-        let mut below = usize::MAX;
-        while below > 0 {
-            below = self.wake_slice(below, 256);
-        }
     }
 
     pub(crate) fn for_each_reader(&self, mut each: impl FnMut(&Arc<Reader>)) {
