@@ -6,7 +6,7 @@ mod support;
 use std::time::Duration;
 
 use axum::{
-    Json, Router,
+    Extension, Json, Router,
     http::Method,
     routing::{get, post},
 };
@@ -22,23 +22,25 @@ fn app() -> Router {
         .route("/hello/{name}", get(|| async { "hello" }))
         .route(
             "/v1/chat",
-            post(|meter: RequestMeter, Json(body): Json<Value>| async move {
-                let text = |field: &str| body[field].as_str().unwrap_or_default().to_owned();
-                meter
-                    .provider(text("provider"))
-                    .model("gpt-4o")
-                    .user(text("user"))
-                    .tenant(text("tenant"));
-                meter.tokens(Usage {
-                    input: 100,
-                    output: 150,
-                    cached: 0,
-                });
-                if body["fail"] == true {
-                    meter.fail("quota exceeded");
-                }
-                "done"
-            }),
+            post(
+                |Extension(meter): Extension<RequestMeter>, Json(body): Json<Value>| async move {
+                    let text = |field: &str| body[field].as_str().unwrap_or_default().to_owned();
+                    meter
+                        .provider(text("provider"))
+                        .model("gpt-4o")
+                        .user(text("user"))
+                        .tenant(text("tenant"));
+                    meter.tokens(Usage {
+                        input: 100,
+                        output: 150,
+                        cached: 0,
+                    });
+                    if body["fail"] == true {
+                        meter.fail("quota exceeded");
+                    }
+                    "done"
+                },
+            ),
         )
 }
 
