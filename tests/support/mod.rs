@@ -7,6 +7,7 @@
 
 mod answer;
 mod client;
+mod proxy;
 mod sse;
 
 use std::{net::SocketAddr, time::Duration};
@@ -19,6 +20,7 @@ use tower_realtime::{Access, RealtimeConfig, RealtimeHandle, RealtimeLayer};
 
 pub use answer::Answer;
 pub use client::{Connection, Request, get, post, request};
+pub use proxy::{Flow, Proxy};
 pub use sse::{Event, Stream, parse};
 
 /// How long anything may take that should happen at once. Generous: it is only ever waited out by a failing test.
