@@ -1,5 +1,5 @@
 //! WebSocket, through real sockets and a stranger's client: every message, every error, every close code.
-#![cfg(feature = "ws")]
+#![cfg(all(feature = "axum", feature = "ws"))]
 
 mod support;
 

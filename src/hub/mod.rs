@@ -661,7 +661,13 @@ impl Hub {
             Queued::Gap { of, through, .. } => {
                 through.is_none() && wants(*of) && !undone.iter().any(|(channel, _)| channel == of)
             }
-            Queued::Preface { entry, .. } => wants(entry.channel.id) && spec.selects(entry),
+            // Its position is the one from before.
+            Queued::Preface { entry, .. } => {
+                if wants(entry.channel.id) && spec.selects(entry) {
+                    preface.push(entry.clone());
+                }
+                false
+            }
         });
         drop(state);
 

@@ -300,32 +300,38 @@ impl Subscription {
         }
         // Before the view is asked: what is published later may be missing from the answer.
         let head = self.hub.visible_head();
-        let read = match self.view.read(self.cursor) {
-            // Which events pass is this reader's own matter: it can't share a chunk.
-            ViewRead::Chunk(_) if self.rate.is_some() || self.from_logs || self.is_ahead() => {
-                ViewRead::Behind(self.view.head())
-            }
-            // It may be time to spare it something.
-            ViewRead::Chunk(packed) if self.hub.is_late(packed.at_us) => {
-                ViewRead::Behind(self.view.head())
-            }
-            read => read,
-        };
-        match read {
-            ViewRead::Chunk(packed) => {
-                self.chunks_after_close -= u8::from(closing.is_some());
-                return Some(self.deliver(packed));
-            }
-            ViewRead::Behind(limit) => {
-                self.hub.clone().read_logs(self, limit);
-                self.from_logs &= self.cursor < self.start_head;
-                if let Some(read) = self.next_queued() {
+        loop {
+            let read = match self.view.read(self.cursor) {
+                // Which events pass is this reader's own matter: it can't share a chunk.
+                ViewRead::Chunk(_) if self.rate.is_some() || self.from_logs || self.is_ahead() => {
+                    ViewRead::Behind(self.view.head())
+                }
+                // It may be time to spare it something.
+                ViewRead::Chunk(packed) if self.hub.is_late(packed.at_us) => {
+                    ViewRead::Behind(self.view.head())
+                }
+                read => read,
+            };
+            match read {
+                ViewRead::Chunk(packed) => {
                     self.chunks_after_close -= u8::from(closing.is_some());
-                    return Some(read);
+                    return Some(self.deliver(packed));
+                }
+                ViewRead::Behind(limit) => {
+                    self.hub.clone().read_logs(self, limit);
+                    self.from_logs &= self.cursor < self.start_head;
+                    if let Some(read) = self.next_queued() {
+                        self.chunks_after_close -= u8::from(closing.is_some());
+                        return Some(read);
+                    }
+                    // Nothing in there was for this reader; there may be more behind it.
+                }
+                // What is behind the cursor has all been told, be it by a gap that had no event after it.
+                ViewRead::Empty => {
+                    self.told = self.told.max(head).max(self.cursor);
+                    break;
                 }
             }
-            // What is behind the cursor has all been told, be it by a gap that had no event after it.
-            ViewRead::Empty => self.told = self.told.max(head).max(self.cursor),
         }
         if let Some(reason) = closing {
             return Some(self.end(reason));
