@@ -10,7 +10,10 @@ use tower_realtime::{Access, ChannelConfig, Denied, Event, Principal, RealtimeCo
 /// `x-user: ana`, `x-user: ana@acme`, `x-user: admin-root`.
 fn named() -> RealtimeConfig {
     RealtimeConfig::new(Access::check(|parts| async move {
-        let name = parts.headers.get("x-user").and_then(|name| name.to_str().ok());
+        let name = parts
+            .headers
+            .get("x-user")
+            .and_then(|name| name.to_str().ok());
         let name = name.ok_or_else(Denied::unauthenticated)?.to_owned();
         let (id, tenant) = match name.split_once('@') {
             Some((id, tenant)) => (id.to_owned(), Some(tenant.to_owned())),
@@ -28,7 +31,9 @@ fn named() -> RealtimeConfig {
 }
 
 fn by(mut request: Request, user: &str) -> Request {
-    request.headers_mut().insert("x-user", user.parse().unwrap());
+    request
+        .headers_mut()
+        .insert("x-user", user.parse().unwrap());
     request
 }
 
@@ -41,7 +46,8 @@ async fn read(host: &Host, path: &str, user: &str) -> Value {
 }
 
 async fn post(host: &Host, path: &str, user: &str, body: Value) -> Answer {
-    host.send(by(support::post(path, body.to_string()), user)).await
+    host.send(by(support::post(path, body.to_string()), user))
+        .await
 }
 
 async fn delete(host: &Host, path: &str, user: &str) -> Answer {
@@ -49,7 +55,10 @@ async fn delete(host: &Host, path: &str, user: &str) -> Answer {
 }
 
 fn id_of(stream: &Stream) -> String {
-    stream.established.data["connection_id"].as_str().unwrap().to_owned()
+    stream.established.data["connection_id"]
+        .as_str()
+        .unwrap()
+        .to_owned()
 }
 
 const CONNECTIONS: &str = "/api/realtime/connections";
@@ -63,7 +72,9 @@ async fn host() -> Host {
 }
 
 fn publish(host: &Host, channel: &'static str, n: u64) {
-    host.rt.publish(Event::new(channel, "Tick", &json!({"on": channel, "n": n}))).unwrap();
+    host.rt
+        .publish(Event::new(channel, "Tick", &json!({"on": channel, "n": n})))
+        .unwrap();
 }
 
 #[tokio::test]
@@ -71,7 +82,9 @@ async fn the_inspector_shows_who_reads_what_and_forgets_who_left() {
     let host = host().await;
     let mut ana = stream(&host, "/stream?channels=a,b&only_errors=false", "ana@acme").await;
     let ben = stream(&host, "/stream/b", "ben").await;
-    host.rt.publish(Event::new("a", "Tick", &1).tenant("acme")).unwrap();
+    host.rt
+        .publish(Event::new("a", "Tick", &1).tenant("acme"))
+        .unwrap();
     ana.wait_for("Tick").await;
     let seen = read(&host, CONNECTIONS, "admin-root").await;
     assert_eq!(seen["total"], 2);
@@ -85,13 +98,25 @@ async fn the_inspector_shows_who_reads_what_and_forgets_who_left() {
         }),
     );
     assert!(row["sent_bytes"].as_u64().unwrap() > 20);
-    assert!(row["age_seconds"].is_u64() && row["last_progress_ms"].is_u64() && row["connected_at"].is_u64());
+    assert!(
+        row["age_seconds"].is_u64()
+            && row["last_progress_ms"].is_u64()
+            && row["connected_at"].is_u64()
+    );
 
-    host.send(by(get(CONNECTIONS), "ana@acme")).await.refusal(403);
+    host.send(by(get(CONNECTIONS), "ana@acme"))
+        .await
+        .refusal(403);
     let of_tenant = read(&host, CONNECTIONS, "admin-of@acme").await;
     assert_eq!(of_tenant["total"], 1);
     assert_eq!(of_tenant["connections"][0]["user_id"], "ana");
-    delete(&host, &format!("{CONNECTIONS}/{}", id_of(&ben)), "admin-of@acme").await.refusal(404);
+    delete(
+        &host,
+        &format!("{CONNECTIONS}/{}", id_of(&ben)),
+        "admin-of@acme",
+    )
+    .await
+    .refusal(404);
 
     drop((ana, ben));
     let gone = async { while read(&host, CONNECTIONS, "admin-root").await["total"] != 0 {} };
@@ -111,9 +136,14 @@ async fn a_kick_ends_the_stream_and_is_told_in_the_log() {
     assert!(ana.next_or_end().await.is_none());
     let line = logs.wait_for("log").await.data;
     assert_fields(&line, json!({"component": "audit", "level": "info"}));
-    assert_fields(&line["fields"], json!({"actor": "admin-root", "action": "kick", "target": id_of(&ana)}));
+    assert_fields(
+        &line["fields"],
+        json!({"actor": "admin-root", "action": "kick", "target": id_of(&ana)}),
+    );
     delete(&host, &path, "admin-root").await.refusal(404);
-    delete(&host, &format!("{CONNECTIONS}/nobody-1"), "admin-root").await.refusal(404);
+    delete(&host, &format!("{CONNECTIONS}/nobody-1"), "admin-root")
+        .await
+        .refusal(404);
     let wrong = host.send(by(get(&path), "admin-root")).await;
     wrong.refusal(405);
     assert_eq!(wrong.header("allow"), "DELETE");
@@ -130,13 +160,27 @@ async fn channels_come_and_go_while_the_stream_is_open() {
     publish(&host, "a", 2);
     assert_eq!(ana.wait_for("Tick").await.data["n"], 2);
 
-    let changed = post(&host, &subscribe, "ana", json!({"channels": ["b", "stats"]})).await.data();
+    let changed = post(
+        &host,
+        &subscribe,
+        "ana",
+        json!({"channels": ["b", "stats"]}),
+    )
+    .await
+    .data();
     assert_eq!(changed["channels"], json!(["a", "b", "stats"]));
     ana.wait_for("stats").await;
     publish(&host, "b", 3);
     assert_eq!(ana.wait_for("Tick").await.data["n"], 3);
 
-    post(&host, &unsubscribe, "admin-root", json!({"channels": ["a"]})).await.data();
+    post(
+        &host,
+        &unsubscribe,
+        "admin-root",
+        json!({"channels": ["a"]}),
+    )
+    .await
+    .data();
     publish(&host, "a", 4);
     publish(&host, "b", 5);
     assert_eq!(ana.wait_for("Tick").await.data["n"], 5);
@@ -144,16 +188,27 @@ async fn channels_come_and_go_while_the_stream_is_open() {
     // A token from after the change restores what is read then.
     let token = changed["reconnect_token"].as_str().unwrap();
     let back = stream(&host, &format!("/stream/reconnect?token={token}"), "ana").await;
-    assert_eq!(back.established.data["channels"], json!(["a", "b", "stats"]));
+    assert_eq!(
+        back.established.data["channels"],
+        json!(["a", "b", "stats"])
+    );
     assert_eq!(ana.wait_for("drain").await.data["reason"], "replaced");
 
     let path = format!("{CONNECTIONS}/{}/subscribe", id_of(&back));
-    post(&host, &path, "ben", json!({"channels": ["b"]})).await.refusal(404);
+    post(&host, &path, "ben", json!({"channels": ["b"]}))
+        .await
+        .refusal(404);
     let unknown = post(&host, &path, "ana", json!({"channels": ["nothing"]})).await;
     assert!(unknown.refusal(404).contains("nothing"));
     let wrong = post(&host, &path, "ana", json!({"channels": [7]})).await;
     assert!(wrong.refusal(400).contains("'channels'"));
-    let wrong = post(&host, &path, "ana", json!({"channels": ["a"], "filter": {"level": "loud"}})).await;
+    let wrong = post(
+        &host,
+        &path,
+        "ana",
+        json!({"channels": ["a"], "filter": {"level": "loud"}}),
+    )
+    .await;
     assert!(wrong.refusal(400).contains("'level'"));
 }
 
@@ -163,13 +218,21 @@ async fn an_anonymous_viewer_changes_its_own_stream_with_its_token_only() {
     let mut stream = host.stream("/stream/logs").await;
     let path = format!("{CONNECTIONS}/{}/subscribe", id_of(&stream));
     let body = json!({"channels": ["stats"]});
-    host.send(support::post(&path, body.to_string())).await.refusal(404);
+    host.send(support::post(&path, body.to_string()))
+        .await
+        .refusal(404);
     let other = host.stream("/stream/logs").await;
     let mut ask = support::post(&path, body.to_string());
-    ask.headers_mut().insert("x-reconnect-token", other.headers["x-reconnect-token"].clone());
+    ask.headers_mut().insert(
+        "x-reconnect-token",
+        other.headers["x-reconnect-token"].clone(),
+    );
     host.send(ask).await.refusal(404);
     let mut ask = support::post(&path, body.to_string());
-    ask.headers_mut().insert("x-reconnect-token", stream.headers["x-reconnect-token"].clone());
+    ask.headers_mut().insert(
+        "x-reconnect-token",
+        stream.headers["x-reconnect-token"].clone(),
+    );
     host.send(ask).await.data();
     stream.wait_for("stats").await;
 }
@@ -179,10 +242,14 @@ async fn a_broadcast_reaches_everybody_who_reads_its_channel() {
     let host = host().await;
     let mut first = stream(&host, "/stream/a", "ana").await;
     let mut second = stream(&host, "/stream/all", "ben").await;
-    let mut local = host.rt.subscribe(["a"], tower_realtime::Filter::default()).unwrap();
+    let mut local = host
+        .rt
+        .subscribe(["a"], tower_realtime::Filter::default())
+        .unwrap();
     let _other = stream(&host, "/stream/b", "ben").await;
     let path = "/api/realtime/broadcast";
-    let body = json!({"channel": "a", "type": "Notice", "data": {"text": "hello"}, "priority": "high"});
+    let body =
+        json!({"channel": "a", "type": "Notice", "data": {"text": "hello"}, "priority": "high"});
     post(&host, path, "ana", body.clone()).await.refusal(403);
     let answer = post(&host, path, "admin-root", body).await;
     assert_eq!(answer.status, 201);
@@ -193,23 +260,42 @@ async fn a_broadcast_reaches_everybody_who_reads_its_channel() {
         assert_eq!(event.data, json!({"text": "hello"}));
         assert_eq!(event.id.as_deref(), data["position"].as_str());
     }
-    assert!(matches!(local.next().await, Some(tower_realtime::Received::Event { kind, .. }) if kind == "Notice"));
+    assert!(
+        matches!(local.next().await, Some(tower_realtime::Received::Event { kind, .. }) if kind == "Notice")
+    );
 
     for (body, names) in [
         (json!({"type": "T", "data": 1}), "'channel'"),
         (json!({"channel": "a", "data": 1}), "'type'"),
         (json!({"channel": "a", "type": "T"}), "'data'"),
         (json!({"channel": "a", "type": "gap", "data": 1}), "'type'"),
-        (json!({"channel": "a", "type": "a\r\nb", "data": 1}), "'type'"),
-        (json!({"channel": "stats", "type": "T", "data": 1}), "'channel'"),
-        (json!({"channel": "a", "type": "T", "data": "x".repeat(60_000)}), "'data'"),
-        (json!({"channel": "a", "type": "T", "data": 1, "priority": "loud"}), "'priority'"),
+        (
+            json!({"channel": "a", "type": "a\r\nb", "data": 1}),
+            "'type'",
+        ),
+        (
+            json!({"channel": "stats", "type": "T", "data": 1}),
+            "'channel'",
+        ),
+        (
+            json!({"channel": "a", "type": "T", "data": "x".repeat(60_000)}),
+            "'data'",
+        ),
+        (
+            json!({"channel": "a", "type": "T", "data": 1, "priority": "loud"}),
+            "'priority'",
+        ),
     ] {
         let sentence = post(&host, path, "admin-root", body).await.refusal(400);
         assert!(sentence.contains(names), "{sentence}");
     }
     let unknown = json!({"channel": "nothing", "type": "T", "data": 1});
-    assert!(post(&host, path, "admin-root", unknown).await.refusal(404).contains("nothing"));
+    assert!(
+        post(&host, path, "admin-root", unknown)
+            .await
+            .refusal(404)
+            .contains("nothing")
+    );
     let large = by(support::post(path, " ".repeat(65 * 1024)), "admin-root");
     host.send(large).await.refusal(413);
 }
@@ -221,13 +307,25 @@ async fn a_tenants_admin_speaks_to_its_tenant() {
     let mut outside = stream(&host, "/stream/a", "ben@other").await;
     let body = |to: &str| json!({"channel": "a", "type": "Notice", "data": to, "tenant_id": to});
     let path = "/api/realtime/broadcast";
-    assert_eq!(post(&host, path, "admin-of@acme", body("other")).await.status, 201);
-    assert_eq!(post(&host, path, "admin-root", body("other")).await.status, 201);
+    assert_eq!(
+        post(&host, path, "admin-of@acme", body("other"))
+            .await
+            .status,
+        201
+    );
+    assert_eq!(
+        post(&host, path, "admin-root", body("other")).await.status,
+        201
+    );
     inside.wait_for("Notice").await;
-    host.rt.publish(Event::new("a", "Notice", &"last").tenant("acme")).unwrap();
+    host.rt
+        .publish(Event::new("a", "Notice", &"last").tenant("acme"))
+        .unwrap();
     assert_eq!(inside.wait_for("Notice").await.data, "last");
     outside.wait_for("Notice").await;
-    host.rt.publish(Event::new("a", "Notice", &"last").tenant("other")).unwrap();
+    host.rt
+        .publish(Event::new("a", "Notice", &"last").tenant("other"))
+        .unwrap();
     assert_eq!(outside.wait_for("Notice").await.data, "last");
 }
 
@@ -236,7 +334,9 @@ async fn writes_are_rate_limited_for_each_principal() {
     let host = Host::configured(named().inbound_per_minute(3), Router::new()).await;
     let path = "/api/realtime/test-connection";
     for _ in 0..3 {
-        let probe = post(&host, path, "ana", json!({"connection_type": "sse"})).await.data();
+        let probe = post(&host, path, "ana", json!({"connection_type": "sse"}))
+            .await
+            .data();
         assert_eq!(probe["ok"], true, "{probe}");
         assert!(probe["latency_ms"].as_f64().unwrap() > 0.0);
     }
@@ -245,7 +345,12 @@ async fn writes_are_rate_limited_for_each_principal() {
     let wait: u64 = refused.header("retry-after").parse().unwrap();
     assert!((1..=60).contains(&wait));
     post(&host, path, "ben", json!({})).await.data();
-    assert!(post(&host, path, "ben", json!({"connection_type": "pigeon"})).await.refusal(400).contains("connection_type"));
+    assert!(
+        post(&host, path, "ben", json!({"connection_type": "pigeon"}))
+            .await
+            .refusal(400)
+            .contains("connection_type")
+    );
     // Reading is not writing.
     for _ in 0..5 {
         read(&host, "/api/realtime/info", "ana").await;
@@ -256,10 +361,22 @@ async fn writes_are_rate_limited_for_each_principal() {
 async fn the_probe_leaves_nothing_behind_and_is_in_no_list() {
     let host = host().await;
     let before = host.rt.clone();
-    post(&host, "/api/realtime/test-connection", "ana", json!({"connection_type": "sse"})).await.data();
+    post(
+        &host,
+        "/api/realtime/test-connection",
+        "ana",
+        json!({"connection_type": "sse"}),
+    )
+    .await
+    .data();
     let stats = read(&host, "/api/realtime/hub/stats", "ana").await;
     assert_eq!(stats["total_clients"], 0);
     let info = read(&host, "/api/realtime/info", "ana").await;
-    assert!(!info["channels"].as_array().unwrap().contains(&json!("probe")));
+    assert!(
+        !info["channels"]
+            .as_array()
+            .unwrap()
+            .contains(&json!("probe"))
+    );
     drop(before);
 }

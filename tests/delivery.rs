@@ -13,9 +13,12 @@ use tower_realtime::{ChannelConfig, Event, RealtimeConfig};
 async fn guarded(config: RealtimeConfig) -> Host {
     let host = Host::serving(config, |realtime, listener, shutdown| {
         let rt = realtime.handle();
-        let app = Router::new().layer(realtime).into_make_service_with_connect_info::<std::net::SocketAddr>();
+        let app = Router::new()
+            .layer(realtime)
+            .into_make_service_with_connect_info::<std::net::SocketAddr>();
         async move {
-            let serve = axum::serve(rt.guard(listener), app).with_graceful_shutdown(shutdown.cancelled_owned());
+            let serve = axum::serve(rt.guard(listener), app)
+                .with_graceful_shutdown(shutdown.cancelled_owned());
             serve.await.unwrap();
         }
     })
@@ -32,7 +35,9 @@ fn publish(host: &Host, n: u64, padding: usize) {
 async fn through(proxy: &Proxy, last_event_id: Option<&str>) -> Stream {
     let mut request = get("/stream/ticks");
     if let Some(id) = last_event_id {
-        request.headers_mut().insert("last-event-id", id.parse().unwrap());
+        request
+            .headers_mut()
+            .insert("last-event-id", id.parse().unwrap());
     }
     Connection::http1(proxy.address).await.stream(request).await
 }
@@ -53,7 +58,9 @@ async fn ticks(stream: &mut Stream, mut next: u64, last: u64) {
 }
 
 async fn clients(host: &Host) -> u64 {
-    host.data("/api/realtime/hub/stats").await["total_clients"].as_u64().unwrap()
+    host.data("/api/realtime/hub/stats").await["total_clients"]
+        .as_u64()
+        .unwrap()
 }
 
 async fn clients_are(host: &Host, count: u64) {
@@ -67,7 +74,9 @@ async fn clients_are(host: &Host, count: u64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn readers_that_stall_take_nothing_from_the_others_and_are_let_go() {
-    let quick = config().stall_timeout(Duration::from_secs(2)).heartbeat_interval(Duration::from_millis(500));
+    let quick = config()
+        .stall_timeout(Duration::from_secs(2))
+        .heartbeat_interval(Duration::from_millis(500));
     let host = guarded(quick).await;
     let proxy = Proxy::to(host.address).await;
     let mut stuck = Vec::new();
@@ -91,7 +100,11 @@ async fn readers_that_stall_take_nothing_from_the_others_and_are_let_go() {
     }
     let mut streams = Vec::new();
     for reader in good {
-        streams.push(soon("a good reader to have everything", reader).await.unwrap());
+        streams.push(
+            soon("a good reader to have everything", reader)
+                .await
+                .unwrap(),
+        );
     }
     clients_are(&host, 50).await;
     let stats = host.data("/api/realtime/hub/stats").await;
@@ -144,7 +157,9 @@ async fn a_storm_of_reconnects_loses_nothing_and_repeats_nothing() {
         let address = proxy.address;
         back.push(tokio::spawn(async move {
             let mut request = get("/stream/ticks");
-            request.headers_mut().insert("last-event-id", place.parse().unwrap());
+            request
+                .headers_mut()
+                .insert("last-event-id", place.parse().unwrap());
             let mut stream = Connection::http1(address).await.stream(request).await;
             assert_eq!(stream.established.data["resume"]["verdict"], "full");
             ticks(&mut stream, next, 199).await;
@@ -165,7 +180,9 @@ async fn a_storm_of_reconnects_loses_nothing_and_repeats_nothing() {
 
 #[tokio::test]
 async fn a_reader_is_never_let_go_for_being_slow() {
-    let quick = config().stall_timeout(Duration::from_secs(1)).heartbeat_interval(Duration::from_millis(100));
+    let quick = config()
+        .stall_timeout(Duration::from_secs(1))
+        .heartbeat_interval(Duration::from_millis(100));
     let host = guarded(quick).await;
     let proxy = Proxy::to(host.address).await;
     let mut stream = through(&proxy, None).await;
@@ -194,7 +211,10 @@ async fn whoever_comes_back_from_a_half_open_connection_takes_its_place() {
     let host = guarded(config().max_clients(1)).await;
     let proxy = Proxy::to(host.address).await;
     let mut stream = through(&proxy, None).await;
-    let token = stream.established.data["reconnect_token"].as_str().unwrap().to_owned();
+    let token = stream.established.data["reconnect_token"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     publish(&host, 0, 10);
     ticks(&mut stream, 0, 0).await;
     proxy.strike(Flow::HalfOpen).await;
@@ -202,7 +222,9 @@ async fn whoever_comes_back_from_a_half_open_connection_takes_its_place() {
     publish(&host, 1, 10);
     // The host can't know: to it the old stream is alive, and has the only place.
     host.get("/stream/ticks").await.refusal(503);
-    let mut back = host.stream(&format!("/stream/reconnect?token={token}")).await;
+    let mut back = host
+        .stream(&format!("/stream/reconnect?token={token}"))
+        .await;
     ticks(&mut back, 0, 1).await;
     assert_eq!(clients(&host).await, 1);
     let seen: Value = back.established.data["resume"]["verdict"].clone();

@@ -5,14 +5,17 @@ mod support;
 use std::time::{Duration, SystemTime};
 
 use axum::{Router, http::header};
+use serde_json::json;
 use support::{Answer, Host, Stream, config, get, soon};
 use tower_realtime::{Access, ChannelConfig, Denied, Event, Principal, RealtimeConfig};
-use serde_json::json;
 
 /// The user is whoever the header says.
 fn named() -> RealtimeConfig {
     RealtimeConfig::new(Access::check(|parts| async move {
-        let name = parts.headers.get("x-user").and_then(|name| name.to_str().ok());
+        let name = parts
+            .headers
+            .get("x-user")
+            .and_then(|name| name.to_str().ok());
         let name = name.ok_or_else(Denied::unauthenticated)?.to_owned();
         Ok(match name.strip_prefix("admin-") {
             Some(_) => Principal::admin(name),
@@ -23,7 +26,9 @@ fn named() -> RealtimeConfig {
 
 fn ask(path: &str, user: &str) -> support::Request {
     let mut request = get(path);
-    request.headers_mut().insert("x-user", user.parse().unwrap());
+    request
+        .headers_mut()
+        .insert("x-user", user.parse().unwrap());
     request
 }
 
@@ -46,17 +51,25 @@ async fn one_user_has_so_many_streams_and_no_more() {
     let answer = host.send(ask("/stream/stats", "ana")).await;
     refused(&answer, 429, "too_many_clients_of_user");
     let mut browser = ask("/stream/stats", "ana");
-    browser.headers_mut().insert(header::ACCEPT, "text/event-stream".parse().unwrap());
-    browser.headers_mut().insert("sec-fetch-mode", "cors".parse().unwrap());
+    browser
+        .headers_mut()
+        .insert(header::ACCEPT, "text/event-stream".parse().unwrap());
+    browser
+        .headers_mut()
+        .insert("sec-fetch-mode", "cors".parse().unwrap());
     let busy = host.send(browser).await;
     assert_eq!(support::parse(busy.text().trim_end()).unwrap().name, "busy");
     let _other = stream(&host, "/stream/stats", "ben").await;
     // HEAD opens nothing, so it takes no place.
-    let (status, _) = host.connect().await.head({
-        let mut head = ask("/stream/stats", "ana");
-        *head.method_mut() = axum::http::Method::HEAD;
-        head
-    }).await;
+    let (status, _) = host
+        .connect()
+        .await
+        .head({
+            let mut head = ask("/stream/stats", "ana");
+            *head.method_mut() = axum::http::Method::HEAD;
+            head
+        })
+        .await;
     assert_eq!(status, 200);
     drop(first);
     let free = async {
@@ -72,11 +85,15 @@ async fn one_user_has_so_many_streams_and_no_more() {
 
 #[tokio::test]
 async fn one_address_has_so_many_streams_and_a_trusted_proxy_speaks_for_others() {
-    let limited = config().max_clients_per_ip(1).trusted_proxies(["127.0.0.1"]);
+    let limited = config()
+        .max_clients_per_ip(1)
+        .trusted_proxies(["127.0.0.1"]);
     let host = Host::configured(limited, Router::new()).await;
     let from = |address: &str| {
         let mut request = get("/stream/stats");
-        request.headers_mut().insert("x-forwarded-for", address.parse().unwrap());
+        request
+            .headers_mut()
+            .insert("x-forwarded-for", address.parse().unwrap());
         request
     };
     let _one = host.connect().await.stream(from("192.0.2.1")).await;
@@ -84,12 +101,18 @@ async fn one_address_has_so_many_streams_and_a_trusted_proxy_speaks_for_others()
     refused(&answer, 429, "too_many_clients_of_address");
     let _two = host.connect().await.stream(from("192.0.2.2")).await;
     let _direct = host.stream("/stream/stats").await;
-    refused(&host.get("/stream/stats").await, 429, "too_many_clients_of_address");
+    refused(
+        &host.get("/stream/stats").await,
+        429,
+        "too_many_clients_of_address",
+    );
 }
 
 #[tokio::test]
 async fn a_stream_ends_at_its_age_and_is_resumed_from_its_last_word() {
-    let aged = config().max_age(Duration::from_secs(1)).heartbeat_interval(Duration::from_millis(100));
+    let aged = config()
+        .max_age(Duration::from_secs(1))
+        .heartbeat_interval(Duration::from_millis(100));
     let host = Host::configured(aged, Router::new()).await;
     host.rt.channel("ticks", ChannelConfig::stream()).unwrap();
     let mut stream = host.stream("/stream/ticks").await;
@@ -101,7 +124,9 @@ async fn a_stream_ends_at_its_age_and_is_resumed_from_its_last_word() {
     assert!(stream.next_or_end().await.is_none());
     host.rt.publish(Event::new("ticks", "Tick", &2)).unwrap();
     let mut again = get("/stream/ticks");
-    again.headers_mut().insert("last-event-id", drain.id.unwrap().parse().unwrap());
+    again
+        .headers_mut()
+        .insert("last-event-id", drain.id.unwrap().parse().unwrap());
     let mut back = host.connect().await.stream(again).await;
     assert_eq!(back.wait_for("Tick").await.data, 2);
 }
@@ -121,7 +146,10 @@ async fn a_stream_ends_when_the_credentials_do() {
     assert_eq!(stream.wait_for("drain").await.data["reason"], "expired");
     assert!(SystemTime::now() >= expires);
     assert!(stream.next_or_end().await.is_none());
-    assert_eq!(host.get("/stream/stats").await.refusal(401), "the credentials have expired");
+    assert_eq!(
+        host.get("/stream/stats").await.refusal(401),
+        "the credentials have expired"
+    );
 }
 
 #[tokio::test]
@@ -129,7 +157,10 @@ async fn a_token_takes_over_from_the_stream_that_still_reads() {
     let host = Host::configured(named().max_clients_per_user(1), Router::new()).await;
     host.rt.channel("ticks", ChannelConfig::stream()).unwrap();
     let mut old = stream(&host, "/stream/ticks", "ana").await;
-    let token = old.established.data["reconnect_token"].as_str().unwrap().to_owned();
+    let token = old.established.data["reconnect_token"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     host.rt.publish(Event::new("ticks", "Tick", &1)).unwrap();
     old.wait_for("Tick").await;
 

@@ -48,7 +48,11 @@ impl Proxy {
                 while connections.try_join_next().is_some() {}
             }
         });
-        Self { address, flow, accepting }
+        Self {
+            address,
+            flow,
+            accepting,
+        }
     }
 
     /// For all connections from now on, those that are open included.
@@ -89,7 +93,10 @@ async fn pass(client: TcpStream, host: SocketAddr, mut flow: watch::Receiver<Flo
             std::future::pending::<()>().await;
         }
         Some(Flow::Reset) => {
-            #[allow(deprecated, reason = "zero never blocks, which is what the deprecation is about")]
+            #[allow(
+                deprecated,
+                reason = "zero never blocks, which is what the deprecation is about"
+            )]
             let _ = to_server.as_ref().set_linger(Some(Duration::ZERO));
         }
         _ => {}
