@@ -1,6 +1,11 @@
 //! Runtime: builds the parts, and runs the background tasks until shutdown. The one place that spawns.
 
-use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -92,26 +97,13 @@ impl Runtime {
     pub(crate) fn new(config: RealtimeConfig) -> Result<Arc<Self>, Error> {
         config.validate()?;
         let clock = Clock::new();
-        let limits = collector::Limits {
-            routes: config.max_routes,
-            providers: config.max_providers,
-            models: config.max_models,
-            tenants: config.max_tenants,
-            users: config.max_users * 4,
-            feed_capacity: config.feed_capacity,
-        };
+        let limits = limits_of(&config);
         let collector = Arc::new(Collector::new(&limits, clock));
-        let settings = aggregator::Settings {
-            window_size: config.window_size,
-            window_count: config.window_count,
-            user_timeout: config.user_timeout,
-            max_users: config.max_users,
-            prices: config.prices.clone(),
-            currency: config.currency.clone(),
-            instance: config.instance.clone(),
-            ..aggregator::Settings::default()
-        };
-        let aggregator = Arc::new(Aggregator::new(settings, collector.clone(), clock));
+        let aggregator = Arc::new(Aggregator::new(
+            settings_of(&config),
+            collector.clone(),
+            clock,
+        ));
         let settings = HubSettings {
             replay_capacity: config.replay_capacity,
             replay_bytes: config.replay_bytes,
@@ -122,6 +114,7 @@ impl Runtime {
             flush_interval: config.flush_interval,
             heartbeat_interval: config.heartbeat_interval,
             stall_timeout: config.stall_timeout.min(config.client_timeout),
+            buffer_size: config.buffer_size,
             encoders: encoders(),
         };
         let (hub, inbox) = Hub::new(settings, clock);
@@ -332,6 +325,7 @@ impl Runtime {
         let mut system = every(self.config.system_interval);
         let mut variants = every(Duration::from_millis(100));
         let mut unlogged: Vec<Arc<Rows>> = Vec::new();
+        let mut announced = HashSet::new();
         let mut resting = Instant::now();
         loop {
             let rests = Instant::now() < resting;
@@ -354,6 +348,7 @@ impl Runtime {
                 }
                 _ = logs.tick() => self.publish_logs(&mut unlogged),
                 _ = providers.tick() => {
+                    self.announce_providers(&mut announced);
                     self.collect(&mut unlogged);
                     self.publish(self.built_in.providers, providers_event(&self.aggregator, None));
                 }
@@ -383,6 +378,15 @@ impl Runtime {
         }
     }
 
+    /// A provider's first status is told although it has not changed: whoever subscribes gets that of every one.
+    fn announce_providers(&self, announced: &mut HashSet<String>) {
+        for status in self.aggregator.current_statuses() {
+            if announced.insert(status.provider_id.clone()) {
+                self.publish(self.built_in.providers, Arc::new(status));
+            }
+        }
+    }
+
     fn publish_logs(&self, unlogged: &mut Vec<Arc<Rows>>) {
         let unix_ms = self.clock.unix_ms();
         for batch in LogsBatch::split(unix_ms / 1000, std::mem::take(unlogged)) {
@@ -399,6 +403,43 @@ impl Runtime {
             self.hub.active(),
             self.collector.totals().in_flight,
         )
+    }
+}
+
+impl RealtimeConfig {
+    /// How many bytes the aggregated numbers take at most: every table full, every label in use in every slot of
+    /// every window, latencies as scattered as can be. Real traffic stays far below. The limits of labels
+    /// (`max_users` above all) and `window_count` are the factors.
+    ///
+    /// What is kept for readers that come back is bounded for each channel by
+    /// [`replay_bytes`](Self::replay_bytes), and comes on top.
+    pub fn memory_ceiling(&self) -> usize {
+        aggregator::memory_ceiling(&settings_of(self), &limits_of(self))
+    }
+}
+
+fn limits_of(config: &RealtimeConfig) -> collector::Limits {
+    collector::Limits {
+        routes: config.max_routes,
+        providers: config.max_providers,
+        models: config.max_models,
+        tenants: config.max_tenants,
+        // Those that come back soon need no text in their record, although only `max_users` have a row.
+        users: config.max_users * 4,
+        feed_capacity: config.feed_capacity,
+    }
+}
+
+fn settings_of(config: &RealtimeConfig) -> aggregator::Settings {
+    aggregator::Settings {
+        window_size: config.window_size,
+        window_count: config.window_count,
+        user_timeout: config.user_timeout,
+        max_users: config.max_users,
+        prices: config.prices.clone(),
+        currency: config.currency.clone(),
+        instance: config.instance.clone(),
+        ..aggregator::Settings::default()
     }
 }
 

@@ -112,11 +112,11 @@ clients() {
     need npm npm "to fetch the package eventsource"
     need go golang-go "the Go client, whose bufio.Scanner ends at a line of 64 KiB"
     need curl curl "the printed curl lines"
-    if ! [ -x "$tools/venv/bin/python" ] || ! "$tools/venv/bin/python" -c 'import requests, sseclient' 2>/dev/null; then
-        echo "sseclient-py and requests are missing (the Python client): installing them into $tools/venv"
+    if ! [ -x "$tools/venv/bin/python" ] || ! "$tools/venv/bin/python" -c 'import requests, sseclient, websockets' 2>/dev/null; then
+        echo "sseclient-py, requests and websockets are missing (the Python clients): installing them into $tools/venv"
         python3 -c 'import ensurepip, venv' 2>/dev/null || install_package python3-venv
         python3 -m venv "$tools/venv"
-        "$tools/venv/bin/python" -m pip install --quiet 'sseclient-py==1.8.0' 'requests>=2,<3'
+        "$tools/venv/bin/python" -m pip install --quiet 'sseclient-py==1.8.0' 'requests>=2,<3' 'websockets>=15,<17'
     fi
     node_packages
     GO111MODULE=off GOCACHE="$tools/go-cache" GOFLAGS= go build -o "$tools/scanner" tests/clients/scanner.go

@@ -1,4 +1,5 @@
 //! Streams as clients see them: heads, frames, resume, gaps, filters, limits, the end.
+#![cfg(feature = "axum")]
 
 mod support;
 

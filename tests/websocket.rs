@@ -1,5 +1,5 @@
 //! WebSocket, through real sockets and a stranger's client: every message, every error, every close code.
-#![cfg(feature = "ws")]
+#![cfg(all(feature = "axum", feature = "ws"))]
 
 mod support;
 
@@ -812,6 +812,129 @@ async fn credentials_that_run_out_end_the_connection() {
     assert_eq!(types(&envelopes), ["connection_established", "drain"]);
     assert_eq!(envelopes[1]["data"]["reason"], "expired");
     assert_eq!(closed.code, Some(4001));
+}
+
+#[tokio::test]
+async fn a_socket_is_a_connection_like_a_stream() {
+    let access = Access::check(|parts| async move {
+        let name = parts
+            .headers
+            .get("x-user")
+            .and_then(|name| name.to_str().ok());
+        let name = name.ok_or_else(Denied::unauthenticated)?.to_owned();
+        Ok(match name.as_str() {
+            "root" => Principal::admin(name),
+            _ => Principal::viewer(name),
+        })
+    });
+    let host = host_with(RealtimeConfig::new(access).max_clients_per_user(2)).await;
+    let ana = [("x-user", "ana")];
+    let mut socket = Socket::open_with(host.address, "/ws/news", &ana).await;
+    let first = socket.next().await;
+    let (id, token) = (
+        &first["data"]["connection_id"],
+        &first["data"]["reconnect_token"],
+    );
+    let id = id.as_str().unwrap();
+    let ask = async |method: &str, path: &str, body: Value| {
+        let mut request = support::post(&format!("/api/realtime/{path}"), body.to_string());
+        *request.method_mut() = method.parse().unwrap();
+        request
+            .headers_mut()
+            .insert("x-user", "root".parse().unwrap());
+        host.send(request).await.data()
+    };
+    let listed = ask("GET", "connections", json!({})).await["connections"][0].clone();
+    assert_fields(
+        &listed,
+        json!({"id": id, "transport": "websocket", "user_id": "ana", "channels": ["news"]}),
+    );
+
+    // What is changed from outside and what is changed by a message are the same.
+    let change = |kind: &str| format!("connections/{id}/{kind}");
+    ask(
+        "POST",
+        &change("subscribe"),
+        json!({"channels": ["logs"], "filter": {"level": "warn"}}),
+    )
+    .await;
+    socket
+        .ask("subscribe", json!({"channels": ["alerts"]}))
+        .await;
+    let subscribed = socket.wait_for("subscribed").await["data"].clone();
+    assert_fields(
+        &subscribed,
+        json!({"channels": ["news", "logs", "alerts"], "filter": {"level": "warn"}}),
+    );
+    host.rt.log(Level::Error, "a", "yes");
+    assert_eq!(socket.wait_for("log").await["data"]["message"], "yes");
+    ask(
+        "POST",
+        &change("unsubscribe"),
+        json!({"channels": ["logs"]}),
+    )
+    .await;
+    let listed = ask("GET", "connections", json!({})).await["connections"][0].clone();
+    assert_eq!(listed["channels"], json!(["news", "alerts"]));
+
+    // The same session on another connection ends this one, and takes its place.
+    let again = format!("/ws?token={}", token.as_str().unwrap());
+    let other = Socket::open_with(host.address, "/ws", &ana).await;
+    let (status, body) = Socket::try_open(host.address, "/ws", &ana)
+        .await
+        .err()
+        .unwrap();
+    assert_eq!(
+        (status.as_u16(), &body["code"]),
+        (429, &json!("too_many_clients_of_user"))
+    );
+    let mut taken = Socket::open_with(host.address, &again, &ana).await;
+    let (envelopes, closed) = socket.rest().await;
+    assert_eq!(envelopes.last().unwrap()["data"]["reason"], "replaced");
+    assert_eq!(closed.code, Some(4009));
+    drop(other);
+
+    let id = taken.next().await["data"]["connection_id"].clone();
+    ask(
+        "DELETE",
+        &format!("connections/{}", id.as_str().unwrap()),
+        json!({}),
+    )
+    .await;
+    let (envelopes, closed) = taken.rest().await;
+    assert_eq!(envelopes.last().unwrap()["data"]["reason"], "kicked");
+    assert_eq!(closed.code, Some(4008));
+}
+
+#[tokio::test]
+async fn a_new_token_for_the_same_one_prolongs_and_one_for_another_does_not() {
+    let access = Access::check(|parts| async move {
+        let token = parts
+            .headers
+            .get("authorization")
+            .and_then(|token| token.to_str().ok());
+        let lifetime = match token {
+            Some("Bearer short") => Duration::from_millis(1500),
+            Some("Bearer long") => Duration::from_secs(3600),
+            Some(_) => return Ok(Principal::viewer("bob")),
+            None => return Err(Denied::unauthenticated()),
+        };
+        Ok(Principal::viewer("ana").expires_at(SystemTime::now() + lifetime))
+    });
+    let host = host_with(RealtimeConfig::new(access)).await;
+    let short = [("authorization", "Bearer short")];
+    let mut kept = Socket::open_with(host.address, "/ws/news", &short).await;
+    let mut ended = Socket::open_with(host.address, "/ws/news", &short).await;
+    kept.ask("auth", json!({"token": "long"})).await;
+    kept.wait_for("subscribed").await;
+    ended.ask("auth", json!({"token": "bob"})).await;
+    assert_eq!(
+        ended.wait_for("error").await["data"]["code"],
+        "another_principal"
+    );
+    assert_eq!(ended.rest().await.1.code, Some(4001));
+    publish(&host, 1);
+    assert_eq!(items(&mut kept, 1).await, [1]);
 }
 
 // The end.

@@ -84,6 +84,7 @@ impl Gate {
 
     /// The same with a token that came in a message, as a WebSocket's `auth` does, instead of the request's own
     /// credentials.
+    #[cfg_attr(not(feature = "ws"), allow(dead_code))]
     pub(crate) async fn admit_token(
         &self,
         parts: &Parts,

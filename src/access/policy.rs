@@ -383,6 +383,7 @@ impl<'de> Deserialize<'de> for Access {
 
 #[cfg(test)]
 mod tests {
+    #[cfg(feature = "axum")]
     use std::net::SocketAddr;
 
     use http::Request;

@@ -2,9 +2,7 @@
 
 use std::borrow::Cow;
 
-use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
-use serde_json::json;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 /// Says to a person, or to the page, why a request from elsewhere was refused.
 pub(crate) const DENIED_HEADER: HeaderName = HeaderName::from_static("x-realtime-denied");
@@ -146,13 +144,15 @@ impl Refusal {
     }
 
     /// `{"success": false, "error": "<sentence>", "code": "<stable_code>"}`
-    pub(crate) fn body(&self) -> Bytes {
-        let body = json!({"success": false, "error": self.message, "code": self.code});
+    #[cfg(test)]
+    pub(crate) fn body(&self) -> bytes::Bytes {
+        let body = serde_json::json!({"success": false, "error": self.message, "code": self.code});
         body.to_string().into()
     }
 
-    pub(crate) fn to_response(&self) -> Response<Bytes> {
-        let mut response = Response::new(self.body());
+    #[cfg(test)]
+    pub(crate) fn to_response(&self) -> http::Response<bytes::Bytes> {
+        let mut response = http::Response::new(self.body());
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(
@@ -167,6 +167,8 @@ impl Refusal {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]

@@ -118,6 +118,7 @@ impl Tickets {
     }
 
     /// How many wait to be redeemed.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         lock(&self.store).tickets.len()
     }

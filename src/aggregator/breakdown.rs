@@ -96,7 +96,7 @@ pub struct ProviderStats {
 /// The rows of a window by one dimension.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
-pub struct Breakdown {
+pub(crate) struct Breakdown {
     /// `route`, `model`, `user`, `provider` or `tenant`.
     pub by: &'static str,
     /// The window's length in seconds.

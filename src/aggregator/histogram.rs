@@ -2,7 +2,7 @@
 //! value that was really recorded. Merging is exact and associative: percentiles of a window are those of its slots
 //! put together, never an average of percentiles.
 
-use crate::collector::{BUCKETS, bucket_of, bucket_range};
+use crate::collector::{BUCKETS, bucket_range};
 
 /// One counter for every bucket: for totals, and to merge into.
 #[derive(Clone, Debug)]
@@ -152,8 +152,9 @@ impl Sparse {
         }
     }
 
+    #[cfg(test)]
     pub(crate) fn add_us(&mut self, us: u64, cap: usize) {
-        self.add(bucket_of(us), 1, cap);
+        self.add(crate::collector::bucket_of(us), 1, cap);
     }
 
     pub(crate) fn merge(&mut self, other: &Self, cap: usize) {
@@ -235,7 +236,7 @@ mod tests {
     fn dense(values: &[u64]) -> Dense {
         let mut histogram = Dense::default();
         for &us in values {
-            histogram.add(bucket_of(us), 1);
+            histogram.add(crate::collector::bucket_of(us), 1);
         }
         histogram
     }

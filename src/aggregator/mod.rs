@@ -28,17 +28,19 @@ mod users;
 mod window;
 
 pub(crate) use aggregate::{Aggregator, Settings};
-pub use breakdown::{Breakdown, BreakdownRow, ProviderStats};
+pub(crate) use breakdown::Breakdown;
+pub use breakdown::{BreakdownRow, ProviderStats};
 pub(crate) use events::{ProvidersEvent, StatsEvent};
 #[cfg(feature = "ws")]
 pub(crate) use json::rfc3339;
 pub(crate) use logs::LogsBatch;
-pub use providers::{
-    ProviderInfo, ProviderStatus, ProviderStatusEvent, ProviderView, ProvidersSnapshot,
-};
+pub(crate) use memory::memory_ceiling;
+pub use providers::ProviderStatus;
+pub(crate) use providers::{ProviderInfo, ProviderStatusEvent, ProviderView, ProvidersSnapshot};
 pub(crate) use rows::{Errors, Requests, Rows, Slow};
-pub use series::{Series, SeriesPoint};
-pub use slot::Dimension;
+pub(crate) use series::Series;
+pub use series::SeriesPoint;
+pub(crate) use slot::Dimension;
 pub use snapshot::{
     Capabilities, Feed, Latencies, Lifetime, Percentiles, SeriesUse, Snapshot, StatusCode, Summary,
     TableUse,

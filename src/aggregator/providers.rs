@@ -59,7 +59,7 @@ impl ProviderStatus {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
-pub struct ProviderInfo {
+pub(crate) struct ProviderInfo {
     /// As handlers give it to the meter.
     pub id: String,
     /// For people.
@@ -83,7 +83,7 @@ pub struct ProviderInfo {
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 #[allow(missing_docs)]
-pub struct ProviderView {
+pub(crate) struct ProviderView {
     pub id: String,
     /// The id where the host gave no name.
     pub name: String,
@@ -121,7 +121,7 @@ pub struct ProviderView {
 /// All providers: those that the host registered, then those that were seen in traffic.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
-pub struct ProvidersSnapshot {
+pub(crate) struct ProvidersSnapshot {
     /// Unix seconds.
     pub timestamp: u64,
     /// The window of the numbers: an hour. The status looks at the last minute.
@@ -139,7 +139,7 @@ pub struct ProvidersSnapshot {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 #[allow(missing_docs)]
-pub struct ProviderStatusEvent {
+pub(crate) struct ProviderStatusEvent {
     pub provider_id: String,
     pub provider_name: String,
     pub status: ProviderStatus,

@@ -13,7 +13,7 @@ use super::{
 /// What a page draws.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
-pub struct Series {
+pub(crate) struct Series {
     /// The span in seconds, as it was asked for; at most a day.
     pub range: u64,
     /// The length of a bucket in seconds. Beyond an hour, whole minutes.

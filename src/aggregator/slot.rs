@@ -19,7 +19,7 @@ pub(crate) const SLOWEST: usize = 20;
 /// What requests are broken down by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Dimension {
+pub(crate) enum Dimension {
     /// The matched route template.
     Route,
     /// The model.
@@ -34,7 +34,7 @@ pub enum Dimension {
 
 impl Dimension {
     /// As it stands in the `by` parameter.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Route => "route",
             Self::Model => "model",

@@ -77,6 +77,7 @@ pub(crate) struct TableUse {
 }
 
 impl LabelTable {
+    #[cfg(test)]
     pub(crate) fn new(capacity: usize) -> Self {
         Self::with_attached(capacity, || ())
     }

@@ -105,8 +105,13 @@ impl RealtimeConfig {
     /// How many undelivered events a reader may have before it counts as lagging and loses the less important ones.
     /// Takes 1 to 1,000,000. Defaults to 100.
     ///
-    /// Higher: bursts reach slow readers whole, and their streams run further behind. Lower: slow readers see gaps
-    /// sooner and stay closer to now. It reserves no memory: events lie in the log of their channel, once for all.
+    /// It counts only for a reader that has let an event wait for a quarter of
+    /// [`stall_timeout`](Self::stall_timeout), so bursts and replays reach everybody whole. Then the oldest events of
+    /// [low](crate::Priority::Low), and after them of normal priority, are skipped and reported as `gap`; high and
+    /// critical ones are not, and critical ones are handed over first.
+    ///
+    /// Higher: slow readers get more, and their streams run further behind. Lower: they see gaps sooner and stay closer
+    /// to now. It reserves no memory: events lie in the log of their channel, once for all.
     #[must_use]
     pub fn buffer_size(mut self, events: usize) -> Self {
         self.buffer_size = events;
@@ -263,7 +268,8 @@ impl RealtimeConfig {
 
     /// How many streams and sockets may be open at once. Takes 1 to 1,000,000. Defaults to 1000.
     ///
-    /// One more is refused with 503, or told to come back if it is a browser. An open stream costs about 20 KB with
+    /// One more is refused with 503, or told to come back if it is a browser. For some seconds after more than a tenth
+    /// of them left at once, the last twentieth is kept for clients that come back to go on where they were. An open stream costs about 20 KB with
     /// `axum::serve`, and every one of them a wake-up and a write an event.
     #[must_use]
     pub fn max_clients(mut self, clients: usize) -> Self {
@@ -301,7 +307,8 @@ impl RealtimeConfig {
     }
 
     /// For how long one stream may last before it is ended with `drain`, and the client reconnects and resumes.
-    /// Takes 1 s to 30 d, or `None` for no end. Defaults to `None`.
+    /// Takes 1 s to 30 d, or `None` for no end. Defaults to `None`. Each stream ends up to a tenth sooner, so that those
+    /// who came together do not come back together.
     ///
     /// Shorter: clients spread over the instances again sooner after a deployment, and lost rights end sooner, for
     /// one more reconnect each time.

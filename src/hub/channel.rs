@@ -137,6 +137,14 @@ pub(crate) struct ChannelInfo {
 }
 
 impl ChannelInfo {
+    /// What is given up first: a critical channel last, whatever its priority says.
+    pub(crate) fn rank(&self) -> Priority {
+        match self.class {
+            Class::Critical => Priority::Critical,
+            Class::Stream | Class::State => self.priority,
+        }
+    }
+
     pub(crate) fn has_readers(&self) -> bool {
         self.readers.load(Ordering::Relaxed) > 0
     }

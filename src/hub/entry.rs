@@ -22,6 +22,7 @@ pub(crate) const FORMS: usize = if cfg!(feature = "ws") { 5 } else { 2 };
 pub(crate) struct Frame<'a> {
     pub(crate) position: Position,
     pub(crate) channel: &'a str,
+    #[cfg_attr(not(feature = "ws"), allow(dead_code))]
     pub(crate) unix_ms: u64,
     pub(crate) source: &'a dyn Source,
     pub(crate) index: usize,

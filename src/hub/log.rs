@@ -220,11 +220,4 @@ impl Log {
             Self::State(_) => None,
         }
     }
-
-    pub(crate) fn as_state(&self) -> Option<&StateLog> {
-        match self {
-            Self::Stream(_) => None,
-            Self::State(log) => Some(log),
-        }
-    }
 }

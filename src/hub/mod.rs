@@ -8,6 +8,7 @@ mod departures;
 mod entry;
 mod event;
 mod filter;
+mod ladder;
 mod log;
 mod position;
 mod reader;
@@ -58,6 +59,8 @@ pub(crate) struct HubSettings {
     pub(crate) flush_interval: Duration,
     pub(crate) heartbeat_interval: Duration,
     pub(crate) stall_timeout: Duration,
+    /// How many events a slow reader may be behind before the less important ones are skipped.
+    pub(crate) buffer_size: usize,
     pub(crate) encoders: [Encoder; FORMS],
 }
 
@@ -494,6 +497,7 @@ impl Hub {
             resume,
             queue,
             floors: begin.floors,
+            done: Vec::new(),
             start_head: last_seq,
             chunks_after_close: subscription::CHUNKS_AFTER_CLOSE,
             ended: false,
@@ -589,7 +593,7 @@ impl Hub {
             };
             view.encoder()(&frame, &mut bytes);
             queue.push_back(Queued::Preface {
-                of: entry.channel.id,
+                entry,
                 bytes: bytes.into(),
             });
         }
@@ -599,10 +603,9 @@ impl Hub {
     fn retarget(&self, subscription: &mut Subscription, spec: ViewSpec) {
         // Where the reader has seen everything, it stands at the end, and what is new to it begins now.
         let head = self.visible_head();
-        let unread = subscription
-            .queue
-            .iter()
-            .any(|queued| matches!(queued, Queued::Packed(_)));
+        let is_unread =
+            |queued: &Queued| matches!(queued, Queued::Packed(_) | Queued::Ahead { .. });
+        let unread = subscription.queue.iter().any(is_unread);
         let mut place = subscription.told;
         if !unread {
             place = place.max(subscription.cursor);
@@ -623,6 +626,9 @@ impl Hub {
             .filter(|channel| spec.wants(&channel.info))
         {
             let is_new = !old.spec.wants(&channel.info);
+            if is_new {
+                subscription.done.retain(|(id, _)| *id != channel.info.id);
+            }
             match &channel.log {
                 Log::State(log) => {
                     let held = log
@@ -638,6 +644,11 @@ impl Hub {
                 Log::Stream(_) => {}
             }
         }
+        // What should have come ahead is weighed again, with the gap that goes with it.
+        let undone: Vec<_> = subscription.queue.iter().filter_map(Queued::undo).collect();
+        for (channel, since) in &undone {
+            subscription.undo(*channel, *since);
+        }
         let wants = |id: ChannelId| {
             state
                 .channels
@@ -645,10 +656,18 @@ impl Hub {
                 .is_some_and(|channel| spec.wants(&channel.info))
         };
         subscription.queue.retain(|queued| match queued {
-            Queued::Packed(_) => false,
+            Queued::Packed(_) | Queued::Ahead { .. } => false,
             // What is read again from there is told again.
-            Queued::Gap { of, through, .. } => through.is_none() && wants(*of),
-            Queued::Preface { of, .. } => wants(*of),
+            Queued::Gap { of, through, .. } => {
+                through.is_none() && wants(*of) && !undone.iter().any(|(channel, _)| channel == of)
+            }
+            // Its position is the one from before.
+            Queued::Preface { entry, .. } => {
+                if wants(entry.channel.id) && spec.selects(entry) {
+                    preface.push(entry.clone());
+                }
+                false
+            }
         });
         drop(state);
 
@@ -664,6 +683,7 @@ impl Hub {
     }
 
     /// See [`Subscription::restart`].
+    #[cfg_attr(not(feature = "ws"), allow(dead_code))]
     fn restart(&self, subscription: &mut Subscription, spec: ViewSpec, start: Start) {
         let old = subscription.view.clone();
         let mut state = lock(&self.state);
@@ -685,6 +705,7 @@ impl Hub {
         subscription.told = begin.cursor;
         subscription.from_logs = resume.verdict == Verdict::Partial;
         subscription.floors = begin.floors;
+        subscription.done.clear();
         subscription.queue = queue;
         subscription.resume = resume;
         subscription
@@ -761,9 +782,11 @@ impl Hub {
 
     /// Reads what a view no longer has: queues gaps and events for a subscription and moves its cursor behind them.
     fn read_logs(&self, subscription: &mut Subscription, limit: u64) {
-        let cursor = subscription.cursor;
         let spec = subscription.view.spec.clone();
         let state = lock(&self.state);
+        subscription.forget_done();
+        self.step_down(&state, subscription, limit);
+        let cursor = subscription.cursor;
         let channels = || {
             state
                 .channels
@@ -778,7 +801,7 @@ impl Hub {
                 Log::State(log) => entries.extend(log.after(cursor)),
                 Log::Stream(log) => {
                     let mut weight = 0;
-                    for entry in log.after(cursor) {
+                    for entry in log.after(subscription.done_of(channel.info.id)) {
                         weight += entry.weight;
                         if entry.first > to {
                             break;
@@ -807,18 +830,13 @@ impl Hub {
             let Some(log) = channel.log.as_stream() else {
                 continue;
             };
-            let floor = subscription
-                .floors
-                .iter()
-                .find(|(id, _)| *id == channel.info.id);
-            let after = floor.map_or(cursor, |(_, floor)| cursor.max(*floor));
-            let missed = log.missed(after, to);
+            let missed = log.missed(subscription.told_of(channel.info.id), to);
             if missed > 0 {
                 let lagged = log.evicted_through().min(to) > subscription.start_head;
                 subscription.queue.push_back(Queued::Gap {
                     gap: Gap {
                         channel: channel.info.name.clone(),
-                        missed: Some(missed),
+                        missed: evicted(&spec, missed),
                         reason: if lagged {
                             GapReason::Lagged
                         } else {
@@ -835,7 +853,11 @@ impl Hub {
 
         let mut items = VecDeque::new();
         for entry in &entries {
-            spec.select(entry, entry.range_after(cursor), &mut items);
+            let done = match entry.channel.class {
+                Class::State => cursor,
+                Class::Stream | Class::Critical => subscription.done_of(entry.channel.id),
+            };
+            spec.select(entry, entry.range_after(done), &mut items);
         }
         self.thin_out(subscription, &mut items);
         while let Some(mut packed) = pack_first(&mut items, spec.form, subscription.view.encoder())
@@ -983,6 +1005,12 @@ struct Opening {
     preface: Vec<Arc<Entry>>,
 }
 
+/// How many evicted events a reader is told of. Whose they were is no longer known, and how many events other tenants
+/// had is none of a tenant's business.
+fn evicted(spec: &ViewSpec, missed: u64) -> Option<u64> {
+    spec.tenant.is_none().then_some(missed)
+}
+
 /// Where a subscription begins.
 struct Begin {
     cursor: u64,
@@ -1110,5 +1138,7 @@ impl fmt::Debug for Hub {
     }
 }
 
+#[cfg(test)]
+mod properties;
 #[cfg(test)]
 mod tests;

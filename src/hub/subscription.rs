@@ -13,7 +13,8 @@ use serde::Serialize;
 
 use super::{
     Hub,
-    channel::ChannelId,
+    channel::{ChannelId, ChannelInfo},
+    entry::Entry,
     position::{Position, Start},
     reader::{CloseReason, Reader},
     view::{Packed, View, ViewRead, ViewSpec},
@@ -94,6 +95,8 @@ pub(crate) struct Subscription {
     pub(super) queue: VecDeque<Queued>,
     /// Up to where each channel's evictions do not concern this reader.
     pub(super) floors: Vec<(ChannelId, u64)>,
+    /// Events of a channel up to there were handed over ahead of their turn, or reported as skipped.
+    pub(super) done: Vec<(ChannelId, u64)>,
     /// Evictions up to here happened before the reader came.
     pub(super) start_head: u64,
     pub(super) chunks_after_close: u8,
@@ -136,9 +139,26 @@ pub(super) enum Queued {
     Packed(Packed),
     /// State that is older than the cursor: it moves nothing.
     Preface {
-        of: ChannelId,
+        entry: Arc<Entry>,
         bytes: Bytes,
     },
+    /// Events ahead of their turn: they move nothing either. The channel was done up to `since` before.
+    Ahead {
+        channel: Arc<ChannelInfo>,
+        bytes: Bytes,
+        count: u64,
+        since: u64,
+    },
+}
+
+impl Queued {
+    /// How to take it back.
+    pub(super) fn undo(&self) -> Option<(ChannelId, u64)> {
+        match self {
+            Self::Ahead { channel, since, .. } => Some((channel.id, *since)),
+            _ => None,
+        }
+    }
 }
 
 impl Subscription {
@@ -194,6 +214,7 @@ impl Subscription {
 
     /// Begins again somewhere else, as [`Hub::subscribe`] would: [`resume`](Self::resume) tells how that went. Poll it
     /// afterwards: nobody wakes it.
+    #[cfg_attr(not(feature = "ws"), allow(dead_code))]
     pub(crate) fn restart(&mut self, spec: ViewSpec, start: Start) {
         drop(self.reader.take_wish());
         self.hub.clone().restart(self, spec, start);
@@ -208,6 +229,40 @@ impl Subscription {
             Some((_, floor)) => *floor = through.max(*floor),
             None => self.floors.push((channel, through)),
         }
+    }
+
+    /// Up to where a channel's events have been handed over or reported.
+    pub(super) fn done_of(&self, channel: ChannelId) -> u64 {
+        place_of(&self.done, channel).max(self.cursor)
+    }
+
+    /// Up to where a channel's evictions do not concern the reader.
+    pub(super) fn told_of(&self, channel: ChannelId) -> u64 {
+        place_of(&self.floors, channel).max(self.done_of(channel))
+    }
+
+    pub(super) fn set_done(&mut self, channel: ChannelId, through: u64) {
+        match self.done.iter_mut().find(|(id, _)| *id == channel) {
+            Some((_, done)) => *done = through.max(*done),
+            None => self.done.push((channel, through)),
+        }
+    }
+
+    pub(super) fn undo(&mut self, channel: ChannelId, since: u64) {
+        for (_, through) in self.done.iter_mut().filter(|(id, _)| *id == channel) {
+            *through = since;
+        }
+    }
+
+    /// Forgets what the client's own position says by now. Not the cursor: a change of what is read goes back to
+    /// that position.
+    pub(super) fn forget_done(&mut self) {
+        let told = self.told;
+        self.done.retain(|(_, through)| *through > told);
+    }
+
+    fn is_ahead(&self) -> bool {
+        self.done.iter().any(|(_, through)| *through > self.cursor)
     }
 
     /// The next thing for this reader. Cancel safe. Yields [`Read::Closed`] once, then `None`.
@@ -245,27 +300,38 @@ impl Subscription {
         }
         // Before the view is asked: what is published later may be missing from the answer.
         let head = self.hub.visible_head();
-        let read = match self.view.read(self.cursor) {
-            // Which events pass is this reader's own matter: it can't share a chunk.
-            ViewRead::Chunk(_) if self.rate.is_some() || self.from_logs => {
-                ViewRead::Behind(self.view.head())
-            }
-            read => read,
-        };
-        match read {
-            ViewRead::Chunk(packed) => {
-                self.chunks_after_close -= u8::from(closing.is_some());
-                return Some(self.deliver(packed));
-            }
-            ViewRead::Behind(limit) => {
-                self.hub.clone().read_logs(self, limit);
-                self.from_logs &= self.cursor < self.start_head;
-                if let Some(read) = self.next_queued() {
+        loop {
+            let read = match self.view.read(self.cursor) {
+                // Which events pass is this reader's own matter: it can't share a chunk.
+                ViewRead::Chunk(_) if self.rate.is_some() || self.from_logs || self.is_ahead() => {
+                    ViewRead::Behind(self.view.head())
+                }
+                // It may be time to spare it something.
+                ViewRead::Chunk(packed) if self.hub.is_late(packed.at_us) => {
+                    ViewRead::Behind(self.view.head())
+                }
+                read => read,
+            };
+            match read {
+                ViewRead::Chunk(packed) => {
                     self.chunks_after_close -= u8::from(closing.is_some());
-                    return Some(read);
+                    return Some(self.deliver(packed));
+                }
+                ViewRead::Behind(limit) => {
+                    self.hub.clone().read_logs(self, limit);
+                    self.from_logs &= self.cursor < self.start_head;
+                    if let Some(read) = self.next_queued() {
+                        self.chunks_after_close -= u8::from(closing.is_some());
+                        return Some(read);
+                    }
+                    // Nothing in there was for this reader; there may be more behind it.
+                }
+                // What is behind the cursor has all been told, be it by a gap that had no event after it.
+                ViewRead::Empty => {
+                    self.told = self.told.max(head).max(self.cursor);
+                    break;
                 }
             }
-            ViewRead::Empty => self.told = self.told.max(head),
         }
         if let Some(reason) = closing {
             return Some(self.end(reason));
@@ -287,6 +353,19 @@ impl Subscription {
                 Read::Gap(gap)
             }
             Queued::Packed(packed) => self.deliver(packed),
+            Queued::Ahead {
+                channel,
+                bytes,
+                count,
+                ..
+            } => {
+                channel.delivered.fetch_add(count, Ordering::Relaxed);
+                self.reader.events.fetch_add(count, Ordering::Relaxed);
+                self.reader
+                    .bytes
+                    .fetch_add(bytes.len() as u64, Ordering::Relaxed);
+                Read::Events(bytes)
+            }
             Queued::Preface { bytes, .. } => {
                 self.reader
                     .bytes
@@ -324,6 +403,13 @@ impl Subscription {
         self.queue.clear();
         Read::Closed(reason)
     }
+}
+
+fn place_of(places: &[(ChannelId, u64)], channel: ChannelId) -> u64 {
+    places
+        .iter()
+        .find(|(id, _)| *id == channel)
+        .map_or(0, |(_, place)| *place)
 }
 
 impl Drop for Subscription {

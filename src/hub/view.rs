@@ -129,6 +129,8 @@ impl Item {
 #[derive(Clone, Debug)]
 pub(crate) struct Packed {
     pub(crate) to: u64,
+    /// When the first of its events was appended.
+    pub(crate) at_us: u64,
     pub(crate) bytes: Bytes,
     pub(crate) counts: Arc<[(Arc<ChannelInfo>, u32)]>,
 }
@@ -143,6 +145,7 @@ pub(crate) fn pack_first(
     let mut counts: Vec<(Arc<ChannelInfo>, u32)> = Vec::new();
     let mut total = 0;
     let mut to = None;
+    let at_us = items.front()?.entry.at_us;
     while let Some(mut item) = items.pop_front() {
         let mut bytes = item.entry.bytes(form, encoder, item.range.clone());
         if total + bytes.len() > MAX_CHUNK_BYTES {
@@ -181,6 +184,7 @@ pub(crate) fn pack_first(
     };
     Some(Packed {
         to: to?,
+        at_us,
         bytes,
         counts: counts.into(),
     })
@@ -404,10 +408,6 @@ impl View {
             .is_some_and(|found| std::ptr::eq(&**found, reader))
     }
 
-    pub(crate) fn is_deserted(&self) -> bool {
-        lock(&self.readers).is_empty()
-    }
-
     /// Wakes up to `count` readers below the place `below`, and tells below which place to go on. In slices, so
     /// that joining and leaving never wait for ten thousand wakes. From the end down, because a reader that leaves
     /// is replaced by the last one: that one may then be woken twice, but none is ever passed over.
@@ -419,13 +419,6 @@ impl View {
             reader.wake();
         }
         start
-    }
-
-    pub(crate) fn wake_all(&self) {
-        let mut below = usize::MAX;
-        while below > 0 {
-            below = self.wake_slice(below, 256);
-        }
     }
 
     pub(crate) fn for_each_reader(&self, mut each: impl FnMut(&Arc<Reader>)) {

@@ -29,6 +29,7 @@ impl OwnBody {
         Self::Full(Some(bytes.into()).filter(|bytes| !bytes.is_empty()))
     }
 
+    #[cfg(any(test, feature = "ws"))]
     pub(crate) fn empty() -> Self {
         Self::Full(None)
     }

@@ -15,7 +15,7 @@ use crate::{
     clock::Clock,
     hub::{CloseReason, Form, Hub, Reader, Subscription},
     runtime::Runtime,
-    sync::{AtomicUsize, Mutex, Ordering, lock},
+    sync::{Mutex, Ordering, lock},
 };
 
 /// The table of open streams and sockets. It holds nothing of one that has left.
@@ -29,7 +29,7 @@ pub(crate) struct Connections {
     table: Mutex<Table>,
     /// Sockets that have yet to say who they are.
     #[cfg(feature = "ws")]
-    lobby: AtomicUsize,
+    lobby: crate::sync::AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -122,7 +122,7 @@ impl Connections {
             max_age: config.max_age,
             table: Mutex::default(),
             #[cfg(feature = "ws")]
-            lobby: AtomicUsize::new(0),
+            lobby: crate::sync::AtomicUsize::new(0),
         })
     }
 

@@ -63,17 +63,17 @@ pub(crate) fn window(query: &Query) -> Result<Option<Window>, Refusal> {
 /// The criteria of a filter.
 pub(crate) fn filter(query: &Query) -> Result<Filter, Refusal> {
     let text = |name: &str| query.get_text(name).map(Arc::<str>::from);
-    let mut filter = Filter::default();
-    filter.provider = text("provider_id");
-    filter.model = text("model_id");
-    filter.user = text("user_id");
-    filter.tenant = text("tenant_id");
-    filter.route = text("route");
-    filter.component = text("component");
-    filter.only_errors = flag(query, "only_errors")?;
-    filter.level = level(query)?;
-    filter.types = list(query.get_text("type")).map(Arc::from).collect();
-    Ok(filter)
+    Ok(Filter {
+        provider: text("provider_id"),
+        model: text("model_id"),
+        user: text("user_id"),
+        tenant: text("tenant_id"),
+        route: text("route"),
+        only_errors: flag(query, "only_errors")?,
+        level: level(query)?,
+        component: text("component"),
+        types: list(query.get_text("type")).map(Arc::from).collect(),
+    })
 }
 
 /// `level=warn`: at least; `level=info,error`: exactly these.

@@ -7,6 +7,7 @@
 
 mod answer;
 mod client;
+mod proxy;
 mod sse;
 #[cfg(feature = "ws")]
 mod ws;
@@ -21,6 +22,7 @@ use tower_realtime::{Access, RealtimeConfig, RealtimeHandle, RealtimeLayer};
 
 pub use answer::Answer;
 pub use client::{Connection, Request, get, post, request};
+pub use proxy::{Flow, Proxy};
 pub use sse::{Event, Stream, parse};
 #[cfg(feature = "ws")]
 pub use ws::{Closed, Socket};

@@ -126,6 +126,15 @@ impl Stream {
 
     /// `None` at the end of the stream, which may lie between events only.
     pub async fn next_or_end(&mut self) -> Option<Event> {
+        self.next_or(false).await
+    }
+
+    /// `None` at the end of the stream, wherever the network made it.
+    pub async fn next_or_cut(&mut self) -> Option<Event> {
+        self.next_or(true).await
+    }
+
+    async fn next_or(&mut self, may_break: bool) -> Option<Event> {
         loop {
             if let Some(event) = self.parsed.pop_front() {
                 self.seen.push(event.name.clone());
@@ -134,10 +143,12 @@ impl Stream {
             let what = format!("{}: another event after {:?}", self.asked, self.seen);
             let frame = soon(&what, self.body.frame()).await;
             let data = match frame {
+                None if may_break => return None,
                 None => {
                     assert_eq!(self.unparsed, "", "{}: ended within an event", self.asked);
                     return None;
                 }
+                Some(Err(_)) if may_break => return None,
                 Some(Err(error)) => panic!("{}: broke: {error}", self.asked),
                 Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
             };

@@ -241,8 +241,10 @@ fn logs_are_narrowed_to_the_rows_that_a_reader_wants_and_may_see() {
     let everything = Filter::default();
     assert_eq!(left(&everything, Some("acme")), ["a", "b", "a"]);
     assert_eq!(left(&everything, None).len(), 9);
-    let mut failed = Filter::default();
-    failed.only_errors = true;
+    let failed = Filter {
+        only_errors: true,
+        ..Filter::default()
+    };
     assert!(left(&failed, Some("acme")).is_empty());
     assert_eq!(left(&failed, Some("globex")).len(), 3);
 }

@@ -83,6 +83,7 @@ impl Observed {
         self.collector.labels().route.resolve(record.route)
     }
 
+    #[cfg_attr(not(feature = "axum"), allow(dead_code))]
     pub(super) fn text<'a, T>(&self, table: &'a LabelTable<T>, id: LabelId) -> Option<&'a str> {
         table.resolve(id)
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header, request::Parts};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header, request::Parts};
 use hyper::{ext::Protocol, upgrade::OnUpgrade};
 
 use super::{
@@ -149,10 +149,9 @@ fn handshake_answer(accepted: &Accepted) -> Answer {
 }
 
 /// The head as a later `auth` needs it: without what only this request was about. It is kept as long as the
-/// connection, so it is kept small.
+/// connection, so it is kept small, and copied: the values of the request are slices of the server's read buffer,
+/// which a single one of them would keep.
 fn slim(parts: &Parts) -> Parts {
-    let mut slim = parts.clone();
-    slim.extensions.remove::<OnUpgrade>();
     let about_this = |name: &header::HeaderName| {
         let name = name.as_str();
         name.starts_with("sec-websocket-")
@@ -175,8 +174,18 @@ fn slim(parts: &Parts) -> Parts {
         .collect();
     let mut headers = HeaderMap::with_capacity(kept.len());
     for (name, value) in kept {
-        headers.append(name.clone(), value.clone());
+        let name = header::HeaderName::from_bytes(name.as_str().as_bytes());
+        let value = HeaderValue::from_bytes(value.as_bytes());
+        if let (Ok(name), Ok(value)) = (name, value) {
+            headers.append(name, value);
+        }
     }
+    let (mut slim, ()) = Request::new(()).into_parts();
+    slim.method = parts.method.clone();
+    slim.version = parts.version;
+    slim.uri = parts.uri.to_string().parse().unwrap_or_default();
+    slim.extensions = parts.extensions.clone();
+    slim.extensions.remove::<OnUpgrade>();
     slim.headers = headers;
     slim
 }

@@ -32,6 +32,7 @@ pub(crate) fn encode_binary(payload: &[u8]) -> Bytes {
 /// takes it ([`Deflate::takes`]). `None` where the plain frame is the better one.
 ///
 /// [`Deflate::takes`]: super::extensions::Deflate::takes
+#[cfg(test)]
 pub(crate) fn deflate_message(opcode: Opcode, payload: &[u8]) -> Option<Bytes> {
     let deflated = deflate_payload(opcode, payload)?;
     let mut out = BytesMut::with_capacity(MAX_HEAD + deflated.len());
