@@ -1,4 +1,5 @@
 //! Delivery when the network is bad: slow readers, dead ones, storms.
+#![cfg(feature = "axum")]
 
 mod support;
 
