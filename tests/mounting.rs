@@ -20,7 +20,7 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use serde_json::{Value, json};
-use support::{Host, assert_fields, config};
+use support::{Host, assert_fields, config, template};
 use tower::{Layer, ServiceBuilder, service_fn};
 use tower_realtime::RealtimeLayer;
 
@@ -35,15 +35,6 @@ async fn row_of(host: &Host, path: &str) -> Value {
     let mut rows = host.watch().await;
     host.get(path).await;
     rows.next().await
-}
-
-/// The label of a route template: the host's own where axum is known to the crate.
-fn template(template: &str) -> &str {
-    if cfg!(feature = "axum") {
-        template
-    } else {
-        "(unmatched)"
-    }
 }
 
 async fn assert_live(host: &Host) {

@@ -11,7 +11,7 @@ use axum::{
     routing::{get, post},
 };
 use serde_json::{Value, json};
-use support::{Event, Host, Stream, assert_fields, config, request};
+use support::{Event, Host, Stream, assert_fields, config, request, template};
 use tower_realtime::{
     Access, ChannelConfig, Event as HostEvent, Filter, Level, LogLine, Principal, Received,
     RequestMeter, Start, Usage,
@@ -129,7 +129,7 @@ async fn the_four_channels_of_seed_000_have_its_fields() {
         &request.data,
         json!({
             "provider_id": "openai", "model_id": "gpt-4o", "user_id": "ana", "tenant_id": "acme", "method": "POST",
-            "endpoint": "/v1/chat", "status_code": 200, "input_tokens": 100, "output_tokens": 150, "success": true,
+            "endpoint": template("/v1/chat"), "status_code": 200, "input_tokens": 100, "output_tokens": 150, "success": true,
             "estimated_cost": null, "aborted": false, "error_message": "",
         }),
     );
