@@ -14,7 +14,7 @@ const SEND_BUFFER_BYTES: usize = 128 * 1024;
 /// When a silent connection is probed first, and how often then.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 
-/// A TCP listener for [`axum::serve`] whose connections are set up for streams. Made by [`RealtimeHandle::guard`].
+/// A TCP listener for [`axum::serve()`] whose connections are set up for streams. Made by [`RealtimeHandle::guard`].
 ///
 /// This is axum's own wrapper and not one of ours, because axum knows the peer's address behind it:
 /// `into_make_service_with_connect_info::<SocketAddr>()` works as with the bare listener.
