@@ -94,7 +94,8 @@ async fn the_inspector_shows_who_reads_what_and_forgets_who_left() {
         json!({
             "id": id_of(&ana), "transport": "sse", "user_id": "ana", "tenant_id": "acme", "role": "viewer",
             "channels": ["a", "b"], "filter": "only_errors=false", "lag": 0, "sent_events": 1, "gaps": 0,
-            "missed_events": 0, "ip": "127.0.0.1",
+            "missed_events": 0,
+            "ip": "127.0.0.1",
         }),
     );
     assert!(row["sent_bytes"].as_u64().unwrap() > 20);

@@ -123,6 +123,17 @@ impl Gate {
         &self.reconnect
     }
 
+    /// Drops the host's extensions of a head that is kept, except for who the peer is: they may hold anything, such as
+    /// axum's copy of the target, which is a slice of the server's read buffer and keeps all of it.
+    #[cfg(feature = "ws")]
+    pub(crate) fn forget_extensions(parts: &mut Parts) {
+        let peer = super::peer::peer_ip(parts);
+        parts.extensions = http::Extensions::new();
+        if let Some(ip) = peer {
+            parts.extensions.insert(super::PeerAddr((ip, 0).into()));
+        }
+    }
+
     /// The address that limits for each address count by; `None` where nobody said it.
     pub(crate) fn client_ip(&self, parts: &Parts) -> Option<IpAddr> {
         self.proxies.client_ip(parts)

@@ -603,8 +603,17 @@ impl Hub {
     fn retarget(&self, subscription: &mut Subscription, spec: ViewSpec) {
         // Where the reader has seen everything, it stands at the end, and what is new to it begins now.
         let head = self.visible_head();
-        let is_unread =
-            |queued: &Queued| matches!(queued, Queued::Packed(_) | Queued::Ahead { .. });
+        let is_unread = |queued: &Queued| {
+            matches!(
+                queued,
+                Queued::Packed(_)
+                    | Queued::Ahead { .. }
+                    | Queued::Gap {
+                        through: Some(_),
+                        ..
+                    }
+            )
+        };
         let unread = subscription.queue.iter().any(is_unread);
         let mut place = subscription.told;
         if !unread {

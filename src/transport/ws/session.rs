@@ -34,7 +34,7 @@ use super::{
     wire::Wire,
 };
 use crate::{
-    access::{Principal, Refusal as Denial},
+    access::{Gate, Principal, Refusal as Denial},
     hub::{CloseReason, Gap, Position, Read, Start, Subscription},
     runtime::Runtime,
     sync::lock,
@@ -230,6 +230,11 @@ impl Session {
             Opening::Lobby(lobby) => (Some(lobby), None),
             Opening::Known(entered) => (None, Some(entered)),
         };
+        let mut head = head;
+        // Whoever decides about a first `auth` sees them still.
+        if feed.is_some() {
+            Gate::forget_extensions(&mut head);
+        }
         let mut session = Self {
             link: Link::Upgrading(upgrade),
             terms,
@@ -634,6 +639,7 @@ impl Session {
             Ok(entered) => {
                 self.feed = Some(entered);
                 self.lobby = None;
+                Gate::forget_extensions(&mut self.head);
                 self.establish();
             }
             Err(refusal) => {
