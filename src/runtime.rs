@@ -26,7 +26,7 @@ use crate::{
 
 /// How long rows gather before the collector is emptied again: long enough to share the work, short enough for
 /// "at once".
-const DRAIN_INTERVAL: Duration = Duration::from_millis(20);
+const DRAIN_INTERVAL: Duration = Duration::from_millis(10);
 
 /// The channels that are always there.
 #[derive(Clone, Copy, Debug)]
