@@ -139,11 +139,11 @@ browser() {
 }
 
 node_packages() {
-    local packages=(eventsource@3 playwright-core@1.65.1)
+    local packages=(eventsource@3 playwright-core@1.65.1 ws@8)
     local package
     for package in "${packages[@]}"; do
         if ! [ -d "$tools/node_modules/${package%@*}" ]; then
-            echo "$package is missing (the npm client, the browser's driver): installing it into $tools"
+            echo "$package is missing (the npm clients, the driver of the browser): installing it into $tools"
             npm install --prefix "$tools" --no-audit --no-fund --loglevel=error "${packages[@]}"
         fi
     done
