@@ -167,8 +167,11 @@ async fn oversized_heads_are_the_servers_to_refuse() {
         answer.is_empty() || answer.starts_with("HTTP/1.1 431 "),
         "{answer}"
     );
-    // A long query is ours to read.
+    // A long query is ours to read, and to say what is wrong with it.
     let path = format!("/stream/requests?user_id={}", "u".repeat(20_000));
+    let said = host.get(&path).await.refusal(400);
+    assert!(said.contains("user_id"), "{said}");
+    let path = format!("/stream/requests?nobody-reads-this={}", "u".repeat(20_000));
     host.stream(&path).await;
     assert_eq!(host.get("/nowhere").await.status, 404);
 }

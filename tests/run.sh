@@ -143,7 +143,7 @@ node_packages() {
     local package
     for package in "${packages[@]}"; do
         if ! [ -d "$tools/node_modules/${package%@*}" ]; then
-            echo "$package is missing (the npm clients, the driver of the browser): installing it into $tools"
+            echo "$package is missing (the npm clients, the browser's driver): installing it into $tools"
             npm install --prefix "$tools" --no-audit --no-fund --loglevel=error "${packages[@]}"
         fi
     done

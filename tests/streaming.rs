@@ -666,3 +666,60 @@ async fn the_same_events_come_in_process() {
     host.rt.shutdown();
     assert_eq!(events.next().await, None);
 }
+
+#[tokio::test]
+async fn a_ticket_opens_one_stream_and_nothing_else() {
+    let access = Access::bearer("see-me").admin("rule-me");
+    let host = Host::configured(tower_realtime::RealtimeConfig::new(access), app()).await;
+    let ticket = async || {
+        let mut ask = support::post("/api/realtime/ticket", "");
+        let token = "Bearer rule-me".parse().unwrap();
+        ask.headers_mut().insert("authorization", token);
+        host.send(ask).await.data()["ticket"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    let spent = ticket().await;
+    host.stream(&format!("/stream/stats?ticket={spent}")).await;
+    host.get(&format!("/stream/stats?ticket={spent}"))
+        .await
+        .refusal(401);
+
+    // A URL in somebody's log must not be worth another ticket, a number or an act.
+    let unspent = ticket().await;
+    for path in ["/api/realtime/ticket", "/api/realtime/broadcast"] {
+        let ask = support::post(&format!("{path}?ticket={unspent}"), "{}");
+        host.send(ask).await.refusal(401);
+    }
+    host.get(&format!("/api/realtime/metrics?ticket={unspent}"))
+        .await
+        .refusal(401);
+    host.send(request(
+        Method::HEAD,
+        &format!("/stream/stats?ticket={unspent}"),
+    ))
+    .await;
+    host.stream(&format!("/stream/stats?ticket={unspent}"))
+        .await;
+}
+
+#[tokio::test]
+async fn names_are_told_once_and_criteria_are_short() {
+    let host = Host::start(app()).await;
+    let many = vec!["stats"; 5000].join(",");
+    let stream = host.stream(&format!("/stream?channels={many},logs")).await;
+    assert_eq!(
+        stream.established.data["channels"],
+        json!(["stats", "logs"])
+    );
+    let long = "x".repeat(257);
+    let said = host
+        .get(&format!("/stream/logs?provider_id={long}"))
+        .await
+        .refusal(400);
+    assert!(
+        said.contains("provider_id") && said.contains("256"),
+        "{said}"
+    );
+}

@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Response, header, request::Parts};
+use http::{HeaderMap, HeaderValue, Method, Response, header, request::Parts};
 
 use super::{
     cors::Cors,
@@ -64,8 +64,17 @@ impl Gate {
 
     /// Who asks, or why not. Cancel safe: nothing but a ticket is used up, and that before the first await.
     pub(crate) async fn admit(&self, parts: &Parts) -> Result<Principal, Refusal> {
+        self.admit_by(parts, self.ticket_of(parts)).await
+    }
+
+    /// The same without tickets: they open streams and sockets, which can send no header, and nothing else. A URL in
+    /// somebody's log must not be worth a new ticket, or an admin's act.
+    pub(crate) async fn admit_without_ticket(&self, parts: &Parts) -> Result<Principal, Refusal> {
+        self.admit_by(parts, None).await
+    }
+
+    async fn admit_by(&self, parts: &Parts, ticket: Option<&str>) -> Result<Principal, Refusal> {
         self.check_origin(parts)?;
-        let ticket = self.ticket_of(parts);
         let principal = match ticket.and_then(|text| self.tickets.redeem(text)) {
             Some(principal) => principal,
             // A browser repeats its URL, used ticket and all, when it reconnects; a cookie may still let it in.
@@ -161,7 +170,7 @@ impl Gate {
 
     /// With [`Access::loopback`] a ticket is no way around being on the machine.
     fn ticket_of<'a>(&self, parts: &'a Parts) -> Option<&'a str> {
-        if self.access.is_loopback() {
+        if self.access.is_loopback() || parts.method == Method::HEAD {
             return None;
         }
         parts
@@ -188,7 +197,7 @@ impl Gate {
 
 #[cfg(test)]
 mod tests {
-    use http::{Method, Request};
+    use http::Request;
 
     use super::*;
     use crate::access::{Denied, PeerAddr};

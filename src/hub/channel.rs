@@ -185,13 +185,29 @@ pub(crate) fn check_channel_name(name: &str) -> Result<(), Error> {
 
 /// Checks an event's type: 1 to 64 of letters, digits, `_`, `-`, `.`, `:`, and none that SSE or we use.
 pub(crate) fn check_event_type(kind: &str) -> Result<(), Error> {
-    const RESERVED: [&str; 9] = [
+    const RESERVED: [&str; 24] = [
         "error",
         "open",
         "message",
         "server_error",
         "connection_established",
         "heartbeat",
+        // What the crate itself says: a client that knows these would take a host's for ours.
+        "stats",
+        "stats_update",
+        "logs",
+        "log",
+        "providers",
+        "provider_status",
+        "requests",
+        "request",
+        "system",
+        "system_alert",
+        "ping",
+        "pong",
+        "subscribed",
+        "unsubscribed",
+        "auth",
         "gap",
         "drain",
         "busy",

@@ -6,11 +6,12 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use super::{
-    Gap, GapReason, Hub, READ_BYTES, State,
+    Hub, State,
     channel::{ChannelInfo, Priority},
     entry::Frame,
-    evicted,
-    subscription::{Queued, Subscription},
+    joining::evicted,
+    reading::READ_BYTES,
+    subscription::{Gap, GapReason, Queued, Subscription},
     view::Item,
 };
 

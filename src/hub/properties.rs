@@ -8,7 +8,7 @@ use std::{collections::HashMap, num::NonZeroU32, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
-use super::*;
+use super::{subscription::Verdict, *};
 
 const STEPS: u64 = 200_000;
 /// After so many steps everything begins anew, with other bounds.

@@ -4,7 +4,7 @@ use std::{future::poll_fn, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
-use super::*;
+use super::{subscription::Verdict, *};
 
 /// An event that is its own JSON.
 #[derive(Debug)]

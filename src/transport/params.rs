@@ -60,8 +60,29 @@ pub(crate) fn window(query: &Query) -> Result<Option<Window>, Refusal> {
         .ok_or_else(|| Refusal::bad_request("window", "takes 1m, 5m, 15m, 1h or 24h"))
 }
 
+/// The longest value of a criterion. Labels themselves are cut to 128 bytes.
+const MAX_CRITERION_BYTES: usize = 256;
+
 /// The criteria of a filter.
 pub(crate) fn filter(query: &Query) -> Result<Filter, Refusal> {
+    let names = [
+        "provider_id",
+        "model_id",
+        "user_id",
+        "tenant_id",
+        "route",
+        "component",
+        "type",
+        "level",
+    ];
+    let is_long = |name: &&str| {
+        query
+            .get_text(name)
+            .is_some_and(|text| text.len() > MAX_CRITERION_BYTES)
+    };
+    if let Some(name) = names.iter().find(|name| is_long(name)) {
+        return Err(Refusal::bad_request(name, "takes at most 256 bytes"));
+    }
     let text = |name: &str| query.get_text(name).map(Arc::<str>::from);
     Ok(Filter {
         provider: text("provider_id"),

@@ -164,7 +164,12 @@ impl Shared {
         if let Route::Ws(rest) = route {
             return super::ws::open(self, parts, rest, query).await;
         }
-        let principal = self.gate.admit(parts).await?;
+        let principal = match route {
+            Route::Stream | Route::StreamChannel(_) | Route::StreamReconnect => {
+                self.gate.admit(parts).await?
+            }
+            _ => self.gate.admit_without_ticket(parts).await?,
+        };
         let address = self.gate.client_ip(parts);
         let caller = Caller {
             principal,

@@ -34,6 +34,7 @@ pub(crate) struct Wanted {
 impl Wanted {
     pub(crate) fn new(names: Vec<String>, query: Query, query_text: &str, parts: &Parts) -> Self {
         let start = params::start(&parts.headers, &query);
+        let names = without_repeats(names);
         let selection = Selection {
             names,
             query: lasting(query_text),
@@ -84,6 +85,13 @@ pub(crate) fn session_of(subscription: &str) -> Option<Session> {
         .split('&')
         .find_map(|pair| pair.strip_prefix("session="))
         .and_then(Session::parse)
+}
+
+/// A name that is said twice is told once.
+fn without_repeats(names: Vec<String>) -> Vec<String> {
+    let mut seen = std::collections::HashSet::new();
+    let new = |name: &String| seen.insert(name.clone());
+    names.into_iter().filter(new).collect()
 }
 
 /// The query without credentials and positions.

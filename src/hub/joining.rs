@@ -1,0 +1,493 @@
+//! Joining: where a reader begins, how it changes what it reads, and how it leaves.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use super::{
+    CloseReason, Hub, Refused, Start, State,
+    channel::ChannelId,
+    entry::{Encoder, Entry, Frame},
+    log::Log,
+    reader::Reader,
+    subscription::{self, Gap, GapReason, Queued, Resume, Subscription, Verdict},
+    view::{Item, View, ViewSpec},
+};
+use crate::sync::{Ordering, lock};
+
+impl Hub {
+    /// Joins the hub.
+    pub(crate) fn subscribe(
+        self: &Arc<Self>,
+        spec: ViewSpec,
+        start: Start,
+    ) -> Result<Subscription, Refused> {
+        if self.is_closed() {
+            return Err(Refused::Closed);
+        }
+        let now_us = self.clock.now_us();
+        let mut places = self.settings.max_clients;
+        // What is no longer known at its arrival is found out below; that it was ours once is enough to go first.
+        let comes_back = matches!(start, Start::After(position) if position.epoch == self.epoch);
+        if !comes_back {
+            places -= lock(&self.departures).reserve(now_us, places);
+        }
+        if self.active.fetch_add(1, Ordering::Relaxed) >= places {
+            self.active.fetch_sub(1, Ordering::Relaxed);
+            return Err(Refused::Full);
+        }
+        let beat_us = self.settings.heartbeat_interval.as_micros() as u64;
+        let id = self.next_reader.fetch_add(1, Ordering::Relaxed);
+        let reader = Arc::new(Reader::new(id, now_us, now_us + beat_us));
+
+        let mut state = lock(&self.state);
+        let view = state.view(&spec, self.settings.encoders[spec.form.0]);
+        view.seal();
+        let last_seq = state.last_seq;
+        let begin = state.begin(&spec, start, self.epoch, now_us);
+        let Opening {
+            resume,
+            queue,
+            preface,
+        } = self.opening(&state, &spec, &begin);
+        for channel in state
+            .channels
+            .iter()
+            .filter(|channel| spec.wants(&channel.info))
+        {
+            channel.info.readers.fetch_add(1, Ordering::Relaxed);
+        }
+        view.join(reader.clone());
+        // A cursor beyond the view's head means that nothing in between concerns the view: standing at its head
+        // lets the reader share its chunks.
+        let cursor = begin.cursor.min(view.head());
+        reader.cursor.store(cursor, Ordering::Relaxed);
+        let from_logs = resume.verdict == Verdict::Partial;
+        drop(state);
+
+        if self.is_closed() {
+            reader.close(CloseReason::Shutdown);
+        }
+        self.counters.joined.fetch_add(1, Ordering::Relaxed);
+        self.counters.resumes[resume.verdict as usize].fetch_add(1, Ordering::Relaxed);
+        let mut queue = queue;
+        self.push_prefaces(&view, preface, begin.cursor, &mut queue);
+        Ok(Subscription {
+            hub: self.clone(),
+            view,
+            reader,
+            cursor,
+            told: begin.cursor,
+            resume,
+            queue,
+            floors: begin.floors,
+            done: Vec::new(),
+            start_head: last_seq,
+            chunks_after_close: subscription::CHUNKS_AFTER_CLOSE,
+            ended: false,
+            rate: None,
+            from_logs,
+        })
+    }
+
+    /// What a reader that begins there is told first.
+    fn opening(&self, state: &State, spec: &ViewSpec, begin: &Begin) -> Opening {
+        let mut opening = Opening {
+            resume: Resume {
+                verdict: begin.verdict,
+                replayed: 0,
+                missed_channels: Vec::new(),
+            },
+            queue: VecDeque::new(),
+            preface: Vec::new(),
+        };
+        let last_seq = state.last_seq;
+        let mut replay = VecDeque::new();
+        for channel in state
+            .channels
+            .iter()
+            .filter(|channel| spec.wants(&channel.info))
+        {
+            match &channel.log {
+                // What is newer than the cursor comes by itself; what is older is shown all the same.
+                Log::State(log) => {
+                    let held = log
+                        .after(0)
+                        .into_iter()
+                        .filter(|entry| entry.first <= begin.cursor);
+                    opening.preface.extend(held);
+                }
+                Log::Stream(log) => {
+                    let floor = begin.floor_of(channel.info.id).max(begin.cursor);
+                    if begin.verdict == Verdict::Lost {
+                        opening
+                            .resume
+                            .missed_channels
+                            .push(channel.info.name.clone());
+                        opening.queue.push_back(Queued::Gap {
+                            gap: Gap {
+                                channel: channel.info.name.clone(),
+                                missed: None,
+                                reason: GapReason::Evicted,
+                                resumed_at: self.position_of(last_seq),
+                            },
+                            of: channel.info.id,
+                            through: None,
+                        });
+                    } else if log.missed(floor, last_seq) > 0 {
+                        opening
+                            .resume
+                            .missed_channels
+                            .push(channel.info.name.clone());
+                        opening.resume.verdict = Verdict::Partial;
+                    }
+                    for entry in log.after(begin.cursor) {
+                        spec.select(entry, entry.range_after(begin.cursor), &mut replay);
+                    }
+                }
+            }
+        }
+        opening.resume.replayed = replay.iter().map(|item| item.range.len() as u64).sum();
+        opening
+    }
+
+    /// Snapshots from before the reader's start. They carry the reader's own position, so that the position a client
+    /// remembers never goes back.
+    fn push_prefaces(
+        &self,
+        view: &View,
+        mut preface: Vec<Arc<Entry>>,
+        cursor: u64,
+        queue: &mut VecDeque<Queued>,
+    ) {
+        preface.sort_unstable_by_key(|entry| entry.first);
+        for entry in preface {
+            let mut wanted = VecDeque::new();
+            view.spec.select(&entry, 0..entry.len, &mut wanted);
+            if wanted.is_empty() {
+                continue;
+            }
+            let mut bytes = Vec::new();
+            let frame = Frame {
+                position: self.position_of(cursor),
+                channel: &entry.channel.name,
+                unix_ms: entry.unix_ms,
+                source: &*entry.source,
+                index: 0,
+            };
+            view.encoder()(&frame, &mut bytes);
+            queue.push_back(Queued::Preface {
+                entry,
+                bytes: bytes.into(),
+            });
+        }
+    }
+
+    /// See [`Subscription::retarget`].
+    pub(super) fn retarget(&self, subscription: &mut Subscription, spec: ViewSpec) {
+        // Where the reader has seen everything, it stands at the end, and what is new to it begins now.
+        let head = self.visible_head();
+        let is_unread = |queued: &Queued| {
+            matches!(
+                queued,
+                Queued::Packed(_)
+                    | Queued::Ahead { .. }
+                    | Queued::Gap {
+                        through: Some(_),
+                        ..
+                    }
+            )
+        };
+        let unread = subscription.queue.iter().any(is_unread);
+        let mut place = subscription.told;
+        if !unread {
+            place = place.max(subscription.cursor);
+            if subscription.view.head() <= subscription.cursor {
+                place = place.max(head);
+            }
+        }
+
+        let old = subscription.view.clone();
+        let mut state = lock(&self.state);
+        let Some(view) = self.transfer(&mut state, &old, &subscription.reader, &spec) else {
+            return;
+        };
+        let mut preface = Vec::new();
+        for channel in state
+            .channels
+            .iter()
+            .filter(|channel| spec.wants(&channel.info))
+        {
+            let is_new = !old.spec.wants(&channel.info);
+            if is_new {
+                subscription.done.retain(|(id, _)| *id != channel.info.id);
+            }
+            match &channel.log {
+                Log::State(log) => {
+                    let held = log
+                        .after(0)
+                        .into_iter()
+                        .filter(|entry| entry.first <= place);
+                    preface.extend(held.filter(|entry| is_new || !old.spec.selects(entry)));
+                }
+                // What such a channel let go before is no loss for somebody who did not read it.
+                Log::Stream(log) if is_new => {
+                    subscription.set_floor(channel.info.id, log.evicted_through())
+                }
+                Log::Stream(_) => {}
+            }
+        }
+        // What should have come ahead is weighed again, with the gap that goes with it.
+        let undone: Vec<_> = subscription.queue.iter().filter_map(Queued::undo).collect();
+        for (channel, since) in &undone {
+            subscription.undo(*channel, *since);
+        }
+        let wants = |id: ChannelId| {
+            state
+                .channels
+                .get(id.0 as usize)
+                .is_some_and(|channel| spec.wants(&channel.info))
+        };
+        subscription.queue.retain(|queued| match queued {
+            Queued::Packed(_) | Queued::Ahead { .. } => false,
+            // What is read again from there is told again.
+            Queued::Gap { of, through, .. } => {
+                through.is_none() && wants(*of) && !undone.iter().any(|(channel, _)| channel == of)
+            }
+            // Its position is the one from before.
+            Queued::Preface { entry, .. } => {
+                if wants(entry.channel.id) && spec.selects(entry) {
+                    preface.push(entry.clone());
+                }
+                false
+            }
+        });
+        drop(state);
+
+        self.push_prefaces(&view, preface, place, &mut subscription.queue);
+        subscription.cursor = place.min(view.head());
+        subscription.told = place;
+        subscription.from_logs |= unread;
+        subscription
+            .reader
+            .cursor
+            .store(subscription.cursor, Ordering::Relaxed);
+        subscription.view = view;
+    }
+
+    /// See [`Subscription::restart`].
+    #[cfg_attr(not(feature = "ws"), allow(dead_code))]
+    pub(super) fn restart(&self, subscription: &mut Subscription, spec: ViewSpec, start: Start) {
+        let old = subscription.view.clone();
+        let mut state = lock(&self.state);
+        let Some(view) = self.transfer(&mut state, &old, &subscription.reader, &spec) else {
+            return;
+        };
+        let begin = state.begin(&spec, start, self.epoch, self.now_us());
+        let Opening {
+            resume,
+            mut queue,
+            preface,
+        } = self.opening(&state, &spec, &begin);
+        subscription.start_head = state.last_seq;
+        drop(state);
+
+        self.counters.resumes[resume.verdict as usize].fetch_add(1, Ordering::Relaxed);
+        self.push_prefaces(&view, preface, begin.cursor, &mut queue);
+        subscription.cursor = begin.cursor.min(view.head());
+        subscription.told = begin.cursor;
+        subscription.from_logs = resume.verdict == Verdict::Partial;
+        subscription.floors = begin.floors;
+        subscription.done.clear();
+        subscription.queue = queue;
+        subscription.resume = resume;
+        subscription
+            .reader
+            .cursor
+            .store(subscription.cursor, Ordering::Relaxed);
+        subscription.view = view;
+    }
+
+    /// Takes a reader from its view to that of another spec; `None` when it has left the hub already.
+    fn transfer(
+        &self,
+        state: &mut State,
+        from: &Arc<View>,
+        reader: &Arc<Reader>,
+        spec: &ViewSpec,
+    ) -> Option<Arc<View>> {
+        if !from.has(reader) {
+            return None;
+        }
+        let view = state.view(spec, self.settings.encoders[spec.form.0]);
+        view.seal();
+        for channel in &state.channels {
+            match (from.spec.wants(&channel.info), spec.wants(&channel.info)) {
+                (false, true) => drop(channel.info.readers.fetch_add(1, Ordering::Relaxed)),
+                (true, false) => drop(channel.info.readers.fetch_sub(1, Ordering::Relaxed)),
+                _ => {}
+            }
+        }
+        if !Arc::ptr_eq(from, &view) {
+            let deserted = from.leave(reader);
+            view.join(reader.clone());
+            if deserted {
+                state.forget(from);
+            }
+        }
+        Some(view)
+    }
+
+    /// Takes a reader out of the hub. Nothing happens where the view does not have it: one that is stuck is taken out
+    /// before its subscription is dropped, so that it holds no place, and one may have gone to another view meanwhile.
+    pub(super) fn leave(&self, view: &Arc<View>, reader: &Reader) {
+        let mut state = lock(&self.state);
+        if !view.has(reader) {
+            return;
+        }
+        let deserted = view.leave(reader);
+        for channel in state
+            .channels
+            .iter()
+            .filter(|channel| view.spec.wants(&channel.info))
+        {
+            channel.info.readers.fetch_sub(1, Ordering::Relaxed);
+        }
+        if deserted {
+            state.forget(view);
+        }
+        drop(state);
+        self.active.fetch_sub(1, Ordering::Relaxed);
+        lock(&self.departures).count(self.now_us());
+        drop(reader.vacate());
+        self.left.notify_waiters();
+    }
+
+    /// Ends a reader and frees its place now, whether or not its subscription is ever polled again.
+    pub(crate) fn dismiss(&self, reader: &Arc<Reader>, reason: CloseReason) {
+        reader.close(reason);
+        for view in self.views() {
+            if view.has(reader) {
+                self.leave(&view, reader);
+            }
+        }
+    }
+}
+
+/// What a subscription yields before anything else.
+struct Opening {
+    resume: Resume,
+    queue: VecDeque<Queued>,
+    /// The snapshots that are there already.
+    preface: Vec<Arc<Entry>>,
+}
+
+/// How many evicted events a reader is told of. Whose they were is no longer known, and how many events other tenants
+/// had is none of a tenant's business.
+pub(super) fn evicted(spec: &ViewSpec, missed: u64) -> Option<u64> {
+    spec.tenant.is_none().then_some(missed)
+}
+
+/// Where a subscription begins.
+struct Begin {
+    cursor: u64,
+    verdict: Verdict,
+    /// Evictions up to these places are no loss for a reader that asked for what there is.
+    floors: Vec<(ChannelId, u64)>,
+}
+
+impl Begin {
+    fn floor_of(&self, id: ChannelId) -> u64 {
+        self.floors
+            .iter()
+            .find(|(channel, _)| *channel == id)
+            .map_or(0, |(_, floor)| *floor)
+    }
+}
+
+impl State {
+    /// The view of a spec; a new one begins at the end of the sequence.
+    fn view(&mut self, spec: &ViewSpec, encoder: Encoder) -> Arc<View> {
+        if let Some(view) = self.views.get(spec) {
+            return view.clone();
+        }
+        let view = Arc::new(View::new(spec.clone(), encoder, self.last_seq));
+        for channel in self
+            .channels
+            .iter_mut()
+            .filter(|channel| spec.wants(&channel.info))
+        {
+            channel.views.push(view.clone());
+        }
+        self.views.insert(spec.clone(), view.clone());
+        view
+    }
+
+    /// Drops a view that nobody reads.
+    fn forget(&mut self, view: &Arc<View>) {
+        self.views.remove(&view.spec);
+        for channel in &mut self.channels {
+            channel.views.retain(|other| !Arc::ptr_eq(other, view));
+        }
+    }
+
+    fn begin(&self, spec: &ViewSpec, start: Start, epoch: u64, now_us: u64) -> Begin {
+        let streams = || {
+            let wanted = self
+                .channels
+                .iter()
+                .filter(|channel| spec.wants(&channel.info));
+            wanted.filter_map(|channel| Some((channel.info.id, channel.log.as_stream()?)))
+        };
+        let at = |cursor, verdict| Begin {
+            cursor,
+            verdict,
+            floors: Vec::new(),
+        };
+        let what_is_held = |cursor| Begin {
+            cursor,
+            verdict: Verdict::Full,
+            floors: streams()
+                .map(|(id, log)| (id, log.evicted_through()))
+                .collect(),
+        };
+        match start {
+            Start::Latest => at(self.last_seq, Verdict::Fresh),
+            Start::Unknown => at(self.last_seq, Verdict::Lost),
+            Start::After(position) if position.epoch == epoch && position.seq <= self.last_seq => {
+                at(position.seq, Verdict::Full)
+            }
+            Start::After(_) => at(self.last_seq, Verdict::Lost),
+            Start::Earliest => {
+                let first = streams().filter_map(|(_, log)| log.first_seq()).min();
+                what_is_held(first.map_or(self.last_seq, |first| first - 1))
+            }
+            Start::Ago(ago) => {
+                let since_us = now_us.saturating_sub(ago.as_micros() as u64);
+                let first = streams()
+                    .filter_map(|(_, log)| log.first_since(since_us))
+                    .min();
+                what_is_held(first.map_or(self.last_seq, |first| first - 1))
+            }
+            Start::Last(count) => {
+                let count = count as usize;
+                let mut newest = Vec::new();
+                for (_, log) in streams() {
+                    let mut items = VecDeque::new();
+                    let mut taken = 0;
+                    for entry in log.newest_first() {
+                        if taken >= count {
+                            break;
+                        }
+                        spec.select(entry, 0..entry.len, &mut items);
+                        taken = items.iter().map(|item| item.range.len()).sum();
+                    }
+                    for Item { entry, range } in items {
+                        newest.extend(range.map(|index| entry.first + u64::from(index)));
+                    }
+                }
+                newest.sort_unstable();
+                let first = newest.get(newest.len().saturating_sub(count));
+                what_is_held(first.map_or(self.last_seq, |first| first - 1))
+            }
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! Reading: what a view no longer has comes from the logs, with the gaps between.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
+
+use super::{
+    Hub,
+    channel::{ChannelInfo, Class},
+    entry::Entry,
+    joining::evicted,
+    log::Log,
+    subscription::{Gap, GapReason, Queued, Subscription},
+    view::{Item, pack_first},
+};
+use crate::sync::{Ordering, lock};
+
+/// How much a read of the logs takes at once, about.
+pub(super) const READ_BYTES: usize = 64 * 1024;
+
+impl Hub {
+    /// Reads what a view no longer has: queues gaps and events for a subscription and moves its cursor behind them.
+    pub(super) fn read_logs(&self, subscription: &mut Subscription, limit: u64) {
+        let spec = subscription.view.spec.clone();
+        let state = lock(&self.state);
+        subscription.forget_done();
+        self.step_down(&state, subscription, limit);
+        let cursor = subscription.cursor;
+        let channels = || {
+            state
+                .channels
+                .iter()
+                .filter(|channel| spec.wants(&channel.info))
+        };
+
+        let mut to = limit;
+        let mut entries: Vec<Arc<Entry>> = Vec::new();
+        for channel in channels() {
+            match &channel.log {
+                Log::State(log) => entries.extend(log.after(cursor)),
+                Log::Stream(log) => {
+                    let mut weight = 0;
+                    for entry in log.after(subscription.done_of(channel.info.id)) {
+                        weight += entry.weight;
+                        if entry.first > to {
+                            break;
+                        }
+                        entries.push(entry.clone());
+                        if weight > READ_BYTES {
+                            to = to.min(entry.last());
+                            break;
+                        }
+                    }
+                }
+            }
+        }
+        entries.sort_unstable_by_key(|entry| entry.first);
+        let mut weight = 0;
+        for entry in &entries {
+            weight += entry.weight;
+            if weight > READ_BYTES {
+                to = to.min(entry.last());
+                break;
+            }
+        }
+        entries.retain(|entry| entry.first <= to);
+
+        for channel in channels() {
+            let Some(log) = channel.log.as_stream() else {
+                continue;
+            };
+            let missed = log.missed(subscription.told_of(channel.info.id), to);
+            if missed > 0 {
+                let lagged = log.evicted_through().min(to) > subscription.start_head;
+                subscription.queue.push_back(Queued::Gap {
+                    gap: Gap {
+                        channel: channel.info.name.clone(),
+                        missed: evicted(&spec, missed),
+                        reason: if lagged {
+                            GapReason::Lagged
+                        } else {
+                            GapReason::Evicted
+                        },
+                        resumed_at: self.position_of(log.first_seq().unwrap_or(to)),
+                    },
+                    of: channel.info.id,
+                    through: Some(log.evicted_through().min(to)),
+                });
+            }
+        }
+        drop(state);
+
+        let mut items = VecDeque::new();
+        for entry in &entries {
+            let done = match entry.channel.class {
+                Class::State => cursor,
+                Class::Stream | Class::Critical => subscription.done_of(entry.channel.id),
+            };
+            spec.select(entry, entry.range_after(done), &mut items);
+        }
+        self.thin_out(subscription, &mut items);
+        while let Some(mut packed) = pack_first(&mut items, spec.form, subscription.view.encoder())
+        {
+            if items.is_empty() {
+                packed.to = to;
+            }
+            subscription.queue.push_back(Queued::Packed(packed));
+        }
+        subscription.cursor = to;
+        subscription.reader.cursor.store(to, Ordering::Relaxed);
+    }
+
+    /// Takes out what a reader with a rate of its own does not want, and queues a gap for it.
+    fn thin_out(&self, subscription: &mut Subscription, items: &mut VecDeque<Item>) {
+        let Some(rate) = &mut subscription.rate else {
+            return;
+        };
+        let now_us = self.now_us();
+        let mut skipped: Vec<(Arc<ChannelInfo>, u64, u64)> = Vec::new();
+        for Item { entry, range } in std::mem::take(items) {
+            for index in range {
+                if entry.channel.class != Class::Stream || rate.take(now_us) {
+                    let range = index..index + 1;
+                    items.push_back(Item {
+                        entry: entry.clone(),
+                        range,
+                    });
+                    continue;
+                }
+                let seq = entry.first + u64::from(index);
+                match skipped
+                    .iter_mut()
+                    .find(|(channel, ..)| channel.id == entry.channel.id)
+                {
+                    Some((_, count, last)) => {
+                        *count += 1;
+                        *last = seq;
+                    }
+                    None => skipped.push((entry.channel.clone(), 1, seq)),
+                }
+            }
+        }
+        for (channel, missed, last) in skipped {
+            subscription.queue.push_back(Queued::Gap {
+                gap: Gap {
+                    channel: channel.name.clone(),
+                    missed: Some(missed),
+                    reason: GapReason::Rate,
+                    resumed_at: self.position_of(last),
+                },
+                of: channel.id,
+                through: Some(0),
+            });
+        }
+    }
+
+    /// How many events each reader that is behind has before it, by the reader's number. Those of its channels are
+    /// counted, whatever its filter; snapshots do not count.
+    pub(crate) fn lags(&self) -> HashMap<u64, u64> {
+        let mut behind = HashMap::new();
+        let state = lock(&self.state);
+        for view in state.views.values() {
+            let head = view.head();
+            let logs: Vec<_> = state
+                .channels
+                .iter()
+                .filter(|channel| view.spec.wants(&channel.info))
+                .filter_map(|channel| channel.log.as_stream())
+                .collect();
+            view.for_each_reader(|reader| {
+                let cursor = reader.cursor.load(Ordering::Relaxed);
+                if cursor < head {
+                    let lag = logs
+                        .iter()
+                        .map(|log| log.held_after(cursor) + log.missed(cursor, head))
+                        .sum();
+                    behind.insert(reader.id, lag);
+                }
+            });
+        }
+        behind
+    }
+}
