@@ -8,7 +8,7 @@ use axum::{
     routing::{get, post},
 };
 use serde_json::{Value, json};
-use tower_realtime::{Level, RealtimeHandle, RequestMeter, Usage};
+use tower_realtime::{Level, LogLine, RealtimeHandle, RequestMeter, Usage};
 
 use crate::{
     provider::{self, PROVIDERS, Provider},
@@ -48,13 +48,11 @@ async fn chat(
     {
         // Overload is answered at once, so there is time to ask somebody else. The request counts for the one who
         // answered.
-        rt.log(
-            Level::Warn,
-            "router",
-            format!(
-                "{}: {}; fallback to {}",
-                request.model, failure.message, groq.id
-            ),
+        let message = format!("{}; fallback to {}", failure.message, groq.id);
+        rt.log_line(
+            LogLine::new(Level::Warn, "router", message)
+                .provider(request.provider.id)
+                .field("model", &request.model),
         );
         meter
             .provider(groq.id)
@@ -64,11 +62,11 @@ async fn chat(
     }
     let answer = answer.inspect_err(|failure| {
         meter.fail(failure.code);
-        if failure.status == StatusCode::TOO_MANY_REQUESTS {
-            rt.log(Level::Info, "quota", failure.message.clone());
-        } else {
-            rt.log(Level::Error, "router", failure.message.clone());
-        }
+        let (level, component) = match failure.status {
+            StatusCode::TOO_MANY_REQUESTS => (Level::Info, "quota"),
+            _ => (Level::Error, "router"),
+        };
+        rt.log_line(LogLine::new(level, component, &failure.message).provider(request.provider.id));
     })?;
     Ok(if streams {
         reply::completion_stream(meter, request.model, answer).await
