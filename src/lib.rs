@@ -99,6 +99,7 @@ mod error;
 mod guard;
 mod handle;
 mod hub;
+mod json_line;
 mod layer;
 mod middleware;
 mod price;

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::hub::{Dialect, Source, Tags};
+use crate::json_line::escape_line_separators;
 
 use super::{
     breakdown::{BreakdownRow, ProviderStats},
-    json::{escape_separators, rfc3339},
+    json::rfc3339,
     providers::{ProviderStatusEvent, ProvidersSnapshot},
     rows::Rows,
     snapshot::{Snapshot, StatusCode, Summary},
@@ -263,5 +264,6 @@ fn write(out: &mut Vec<u8>, value: &impl Serialize) {
         out.truncate(start);
         out.extend_from_slice(b"{}");
     }
-    escape_separators(out, start);
+    // Here, and not only where lines are made, because it decides how long a line becomes.
+    escape_line_separators(out, start);
 }

@@ -87,34 +87,6 @@ fn escaped_char_len(c: char) -> usize {
     }
 }
 
-/// Escapes what some line readers take for the end of a line (U+0085, U+2028, U+2029) in JSON that begins at `start`.
-/// Here, and not only where lines are made, because it decides how long a line becomes.
-pub(crate) fn escape_separators(out: &mut Vec<u8>, start: usize) {
-    // The lead bytes of these three; most JSON has neither, and this look at it is quick.
-    if !out[start..]
-        .iter()
-        .any(|&byte| byte == 0xc2 || byte == 0xe2)
-    {
-        return;
-    }
-    let json = out.split_off(start);
-    let mut rest = &json[..];
-    while let Some(&byte) = rest.first() {
-        let (escape, len): (&[u8], usize) = match rest {
-            [0xc2, 0x85, ..] => (b"\\u0085", 2),
-            [0xe2, 0x80, 0xa8, ..] => (b"\\u2028", 3),
-            [0xe2, 0x80, 0xa9, ..] => (b"\\u2029", 3),
-            _ => (&[], 1),
-        };
-        if escape.is_empty() {
-            out.push(byte);
-        } else {
-            out.extend_from_slice(escape);
-        }
-        rest = &rest[len..];
-    }
-}
-
 /// Cuts a text that would take more than so many bytes in JSON, and marks the cut with `…`.
 pub(crate) fn cut(text: &str, max: usize) -> std::borrow::Cow<'_, str> {
     if text.len() * 6 <= max || escaped_len(text, max) <= max {
@@ -160,7 +132,7 @@ mod tests {
             prop_assert!(escaped_len(&cut, max) <= max);
             let mut json = b"before".to_vec();
             serde_json::to_writer(&mut json, &cut).unwrap();
-            escape_separators(&mut json, 6);
+            crate::json_line::escape_line_separators(&mut json, 6);
             prop_assert_eq!(json.len() - 8, escaped_len(&cut, max));
             let back: String = serde_json::from_slice(&json[6..]).unwrap();
             prop_assert_eq!(&back, &*cut);
