@@ -38,7 +38,12 @@ impl CloseReason {
         }
     }
 
+    #[inline]
     fn from_u8(value: u8) -> Option<Self> {
+        // Asked at every poll, and nearly always nothing.
+        if value == 0 {
+            return None;
+        }
         [
             Self::Shutdown,
             Self::Stalled,
@@ -145,6 +150,7 @@ impl Reader {
         self.wake();
     }
 
+    #[inline]
     pub(super) fn take_wish(&self) -> Option<ViewSpec> {
         if !self.has_wish.load(Ordering::Relaxed) || !self.has_wish.swap(false, Ordering::SeqCst) {
             return None;

@@ -275,7 +275,9 @@ impl Subscription {
             if let Some(spec) = self.reader.take_wish() {
                 self.retarget(spec);
             }
-            if let Some(read) = self.try_read() {
+            if !self.is_idle()
+                && let Some(read) = self.try_read()
+            {
                 return Poll::Ready(Some(read));
             }
             self.reader.arm(cx);
@@ -284,6 +286,18 @@ impl Subscription {
             }
             self.reader.disarm();
         }
+    }
+
+    /// Whether there is nothing for it: what every second poll finds, as a server polls until it has to wait.
+    #[inline]
+    fn is_idle(&mut self) -> bool {
+        // Before the view is asked: what is published later may be missing from the answer.
+        let head = self.hub.visible_head();
+        if !self.queue.is_empty() || self.view.head() > self.cursor || self.reader.has_signal() {
+            return false;
+        }
+        self.told = self.told.max(head).max(self.cursor);
+        true
     }
 
     /// As [`poll_read`](Self::poll_read), without waiting.

@@ -333,7 +333,11 @@ impl View {
             return ViewRead::Empty;
         }
         let mut tail = lock(&self.tail);
-        let index = tail.chunks.partition_point(|chunk| chunk.from < cursor);
+        // Most readers keep up: theirs is the newest.
+        let index = match tail.chunks.back() {
+            Some(newest) if newest.from == cursor => tail.chunks.len() - 1,
+            _ => tail.chunks.partition_point(|chunk| chunk.from < cursor),
+        };
         if tail
             .chunks
             .get(index)
