@@ -167,7 +167,7 @@ mod tests {
     fn every_setting_can_be_in_a_file() {
         let config = read(
             r#"{
-                "access": "public", "enabled": false, "ws_enabled": false,
+                "access": "public", "enabled": false, "ws_enabled": false, "compression": true,
                 "heartbeat_interval": "11s", "client_timeout": "12s", "stall_timeout": "13s",
                 "flush_interval": "14ms", "buffer_size": 15, "replay_capacity": 16, "replay_bytes": "17MiB",
                 "replay_age": "18m", "inbox_capacity": 19, "window_size": "20s", "window_count": 21,
@@ -192,6 +192,7 @@ mod tests {
             [
                 "false",
                 "false",
+                "true",
                 "11s",
                 "12s",
                 "13s",

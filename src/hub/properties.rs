@@ -139,6 +139,7 @@ impl World {
             stall_timeout: Duration::from_secs([4, 20][random.below(2) as usize]),
             buffer_size: [1, 8, 50][random.below(3) as usize],
             encoders: [encode; FORMS],
+            compressor: None,
         };
         let (hub, inbox) = Hub::new(settings, Clock::new());
         let shutdown = CancellationToken::new();

@@ -76,6 +76,7 @@ fn settings() -> HubSettings {
         stall_timeout: Duration::from_secs(20),
         buffer_size: 100,
         encoders: [encode; FORMS],
+        compressor: None,
     }
 }
 
