@@ -225,7 +225,9 @@ impl Subscription {
         let compressed = self.compressed.as_mut()?;
         let link = compressed.link_before_beat.take()?;
         let now_us = self.hub.coarse_now_us();
-        let linked = self.view.add_beat(link, self.cursor, plain, now_us)?;
+        let linked = self
+            .view
+            .add_beat(link, self.cursor, self.told, plain, now_us)?;
         compressed.link = Some(linked.link);
         Some(linked.block)
     }
@@ -276,7 +278,9 @@ impl Subscription {
 
     /// The client gets something that others do not: it has another past than the group has.
     fn lose_link(&mut self) -> Option<Link> {
-        self.compressed.as_mut()?.link.take()
+        let compressed = self.compressed.as_mut()?;
+        compressed.link_before_beat = None;
+        compressed.link.take()
     }
 
     /// Evictions up to there do not concern the reader any more.
@@ -494,6 +498,8 @@ impl Subscription {
     fn hand_over_beat(&mut self, beat: Beat) -> Read {
         let interval_us = self.hub.settings.heartbeat_interval.as_micros() as u64;
         self.reader.has_beaten(beat.made_us, interval_us);
+        // Everything of the view up to there has been read: the reader stands where the heartbeat was made.
+        self.told = self.told.max(beat.told);
         let Linked { link, block } = beat.linked;
         if let Some(compressed) = &mut self.compressed {
             compressed.link = Some(link);

@@ -438,10 +438,11 @@ impl View {
         &self,
         link: Link,
         cursor: u64,
+        told: u64,
         plain: &[u8],
         now_us: u64,
     ) -> Option<Linked> {
-        self.groups.add_beat(link, cursor, plain, now_us)
+        self.groups.add_beat(link, cursor, told, plain, now_us)
     }
 
     /// From now on a reader wants compressed blocks.
