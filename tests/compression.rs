@@ -41,7 +41,7 @@ fn with_ticks(host: &Host) {
 
 fn publish(host: &Host, n: u64) {
     let tick = json!({"n": n, "text": "what each of them says again"});
-    let user = if n % 2 == 0 { "even" } else { "odd" };
+    let user = if n.is_multiple_of(2) { "even" } else { "odd" };
     host.rt
         .publish(Event::new("ticks", "Tick", &tick).user(user))
         .unwrap();

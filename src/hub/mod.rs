@@ -26,7 +26,9 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 pub use channel::{ChannelConfig, Class, Priority};
 pub(crate) use channel::{ChannelId, ChannelInfo, check_channel_name, check_event_type};
-pub(crate) use compression::{Block, Chain, Check, Compressor, Made};
+#[cfg(feature = "compression")]
+pub(crate) use compression::{Block, Chain};
+pub(crate) use compression::{Check, Compressor, Made};
 pub(crate) use entry::{Encoder, FORMS, Form, Frame};
 pub(crate) use event::{Dialect, Narrowed, Source};
 pub(crate) use filter::Tags;

@@ -103,7 +103,7 @@ pub(crate) struct Subscription {
     pub(super) chunks_after_close: u8,
     pub(super) ended: bool,
     pub(super) rate: Option<Box<RateLimit>>,
-    pub(super) compressed: Option<Compressed>,
+    pub(super) compressed: Option<Box<Compressed>>,
     /// The verdict said that events are missing, so what is missing is told from the logs, even where the view
     /// happens to have it still.
     pub(super) from_logs: bool,
@@ -205,12 +205,12 @@ impl Subscription {
         let Some(compressor) = self.hub.compressor() else {
             return false;
         };
-        self.compressed = Some(Compressed {
+        self.compressed = Some(Box::new(Compressed {
             compressor: compressor.clone(),
             link: None,
             link_before_beat: None,
             check: Check::default(),
-        });
+        }));
         self.view.begin_compressing(&self.reader);
         true
     }

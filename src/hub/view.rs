@@ -447,8 +447,9 @@ impl View {
 
     /// From now on a reader wants compressed blocks.
     pub(super) fn begin_compressing(&self, reader: &Reader) {
-        let _readers = lock(&self.readers);
-        if !reader.compresses.swap(true, Ordering::Relaxed) {
+        let readers = lock(&self.readers);
+        // One that was let go meanwhile would never be counted off.
+        if is_among(&readers, reader) && !reader.compresses.swap(true, Ordering::Relaxed) {
             self.compressing.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -464,11 +465,8 @@ impl View {
     /// Takes a reader off the list; true when it was the last. Harmless when it is not on it.
     pub(crate) fn leave(&self, reader: &Reader) -> bool {
         let mut readers = lock(&self.readers);
-        let place = reader.place.load(Ordering::Relaxed);
-        if readers
-            .get(place)
-            .is_some_and(|found| std::ptr::eq(&**found, reader))
-        {
+        if is_among(&readers, reader) {
+            let place = reader.place.load(Ordering::Relaxed);
             readers.swap_remove(place);
             if let Some(moved) = readers.get(place) {
                 moved.place.store(place, Ordering::Relaxed);
@@ -483,11 +481,7 @@ impl View {
     }
 
     pub(crate) fn has(&self, reader: &Reader) -> bool {
-        let readers = lock(&self.readers);
-        let place = reader.place.load(Ordering::Relaxed);
-        readers
-            .get(place)
-            .is_some_and(|found| std::ptr::eq(&**found, reader))
+        is_among(&lock(&self.readers), reader)
     }
 
     /// Wakes up to `count` readers below the place `below`, and tells below which place to go on. In slices, so
@@ -512,6 +506,13 @@ impl View {
     pub(crate) fn reader_count(&self) -> usize {
         lock(&self.readers).len()
     }
+}
+
+fn is_among(readers: &[Arc<Reader>], reader: &Reader) -> bool {
+    let place = reader.place.load(Ordering::Relaxed);
+    readers
+        .get(place)
+        .is_some_and(|found| std::ptr::eq(&**found, reader))
 }
 
 impl fmt::Debug for View {

@@ -168,7 +168,8 @@ impl GzipStream {
     }
 
     fn push_stored(&mut self, plain: &[u8], out: &mut Vec<u8>) {
-        self.total = self.total.followed_by(self.compressor.check(plain));
+        let check = Check::of(self.compressor.sum(plain), plain);
+        self.total = self.total.followed_by(check);
         push_stored(plain, out);
     }
 }
@@ -207,7 +208,9 @@ const POLYNOMIAL: u32 = 0xEDB8_8320;
 
 impl Check {
     /// Of bytes with this CRC-32.
-    fn of(sum: u32, len: u32) -> Self {
+    fn of(sum: u32, plain: &[u8]) -> Self {
+        // No chunk and no body has 4 GiB.
+        let len = plain.len() as u32;
         let (mut shift, mut power, mut rest) = (ONE, X8, len);
         while rest > 0 {
             if rest & 1 == 1 {
@@ -288,6 +291,25 @@ mod tests {
             &["gzipped"],
         ] {
             assert!(!accepts(values), "{values:?}");
+        }
+    }
+
+    #[test]
+    fn sums_of_parts_are_the_sum_of_all() {
+        let sum = |bytes: &[u8]| {
+            let mut crc = flate2::Crc::new();
+            crc.update(bytes);
+            crc.sum()
+        };
+        let bytes: Vec<u8> = (0..70_000u32).map(|n| (n * n >> 7) as u8).collect();
+        for lens in [&[0][..], &[1], &[5, 0, 300], &[65_535, 1, 2], &[9; 1000]] {
+            let (mut total, mut done) = (Check::default(), 0);
+            for len in lens {
+                let part = &bytes[done..done + len];
+                total = total.followed_by(Check::of(sum(part), part));
+                done += len;
+            }
+            assert_eq!((total.sum, total.len), (sum(&bytes[..done]), done as u32));
         }
     }
 
