@@ -600,6 +600,24 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_position_that_a_shared_heartbeat_told_is_never_taken_back() {
+        let house = house();
+        let (a, b) = (house.stream("a"), house.stream("b"));
+        let mut first = Client::new(&house, spec(&[a]));
+        let mut second = Client::new(&house, spec(&[a]));
+        house.publish(a, line("0")).await;
+        first.next().await;
+        second.next().await;
+        house.publish(b, line("elsewhere")).await;
+        assert_eq!(first.next().await, "beat 2\n");
+        house.publish(a, line("1")).await;
+        assert_eq!(second.next().await, "beat 2\n");
+        assert_eq!(second.subscription.position().seq, 2);
+        assert_eq!(second.next().await, "a 3 1\n");
+        assert_eq!(second.kinds, ["key", "group", "group"]);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn readers_with_a_filter_share_blocks_that_stand_alone() {
         let house = house();
         let a = house.stream("a");

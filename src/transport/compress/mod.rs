@@ -301,7 +301,9 @@ mod tests {
             crc.update(bytes);
             crc.sum()
         };
-        let bytes: Vec<u8> = (0..70_000u32).map(|n| (n.wrapping_mul(n) >> 7) as u8).collect();
+        let bytes: Vec<u8> = (0..70_000u32)
+            .map(|n| (n.wrapping_mul(n) >> 7) as u8)
+            .collect();
         for lens in [&[0][..], &[1], &[5, 0, 300], &[65_535, 1, 2], &[9; 1000]] {
             let (mut total, mut done) = (Check::default(), 0);
             for len in lens {
