@@ -17,4 +17,4 @@ pub use future::ResponseFuture;
 pub use meter::{RequestMeter, Usage};
 pub(crate) use recorder::Recorder;
 pub use service::RealtimeService;
-pub(crate) use service::{Own, OwnRequestBody};
+pub(crate) use service::{Own, OwnRequestBody, Watch};
