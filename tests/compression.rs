@@ -10,7 +10,10 @@ use axum::{
     http::{HeaderMap, Method, StatusCode},
 };
 use serde_json::{Value, json};
-use support::{Event as Received, Host, Request, Stream, config, get, gunzip, request, soon};
+use support::{
+    Connection, Event as Received, Flow, Host, Proxy, Request, Stream, config, get, gunzip,
+    request, soon,
+};
 use tower_http::{compression::CompressionLayer, timeout::TimeoutLayer, trace::TraceLayer};
 use tower_realtime::{Access, ChannelConfig, Denied, Event, Principal, RealtimeConfig};
 
@@ -26,7 +29,7 @@ fn gzip(request: Request) -> Request {
 }
 
 async fn host() -> Host {
-    host_with(config()).await
+    host_with(config().flush_interval(Duration::from_millis(1))).await
 }
 
 async fn host_with(config: RealtimeConfig) -> Host {
@@ -217,6 +220,60 @@ async fn a_stream_is_resumed_without_loss_or_repeat() {
         publish(&host, n);
         assert_eq!(ticks(&mut again, 1).await, [n]);
         assert_eq!(ticks(&mut other, 1).await, [n]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_stalls_and_comes_back_decodes_what_it_gets() {
+    /// SplitMix64, as text: nothing that compression makes small.
+    fn noise(seed: u64, words: u64) -> String {
+        let word = |n: u64| {
+            let mut mixed = (seed * 10_000 + n).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+            mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+            mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+            format!("{:016x}", mixed ^ (mixed >> 31))
+        };
+        (0..words).map(word).collect()
+    }
+    // Far more than sockets and the tail of a view hold.
+    const BURST: u64 = 1200;
+
+    let quickly = config().flush_interval(Duration::from_millis(1));
+    let host = host_with(quickly.replay_bytes(64 << 20)).await;
+    let proxy = Proxy::to(host.address).await;
+    let ask = gzip(get("/stream/ticks"));
+    let mut slow = Connection::http1(proxy.address).await.stream(ask).await;
+    let mut quick = stream(&host, "/stream/ticks").await;
+    publish(&host, 0);
+    assert_eq!(ticks(&mut slow, 1).await, [0]);
+    assert_eq!(ticks(&mut quick, 1).await, [0]);
+    proxy.set(Flow::Stalled);
+    for n in 1..=BURST {
+        let tick = json!({"n": n, "noise": noise(n, 1250)});
+        host.rt.publish(Event::new("ticks", "Tick", &tick)).unwrap();
+        // The other one is held up by nothing.
+        assert_eq!(ticks(&mut quick, 1).await, [n]);
+    }
+    proxy.set(Flow::Free);
+    let (mut delivered, mut missed, mut last) = (0, 0, 0);
+    while delivered + missed < BURST {
+        let event = slow.next().await;
+        match event.name.as_str() {
+            "Tick" => {
+                let n = event.data["n"].as_u64().unwrap();
+                assert!(n > last, "{n} after {last}");
+                assert_eq!(event.data["noise"], noise(n, 1250));
+                (delivered, last) = (delivered + 1, n);
+            }
+            "gap" => missed += event.data["missed"].as_u64().unwrap(),
+            _ => {}
+        }
+    }
+    // And again in step with the others.
+    for n in BURST + 1..BURST + 200 {
+        publish(&host, n);
+        assert_eq!(ticks(&mut slow, 1).await, [n]);
+        assert_eq!(ticks(&mut quick, 1).await, [n]);
     }
 }
 
