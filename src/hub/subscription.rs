@@ -216,8 +216,10 @@ impl Subscription {
     }
 
     /// What the last [`Read::Events`] stand for, where they are compressed.
-    pub(crate) fn check(&self) -> Option<Check> {
-        Some(self.compressed.as_ref()?.check)
+    pub(crate) fn check(&self) -> Check {
+        self.compressed
+            .as_ref()
+            .map_or_else(Check::default, |compressed| compressed.check)
     }
 
     /// A heartbeat that has just been asked for, as a block that all readers share where that is possible.
@@ -377,13 +379,12 @@ impl Subscription {
             };
             match read {
                 ViewRead::Chunk(packed) => {
-                    let block = match self.compressed_step(&packed) {
-                        Some(Step::Beat(beat)) => return Some(self.hand_over_beat(beat)),
-                        Some(Step::Chunk(block, link)) => Some((block, link)),
-                        None => None,
-                    };
                     self.chunks_after_close -= u8::from(closing.is_some());
-                    return Some(self.deliver(packed, block));
+                    return Some(match self.compressed_step(&packed) {
+                        Some(Step::Beat(beat)) => self.hand_over_beat(beat),
+                        Some(Step::Chunk(block, link)) => self.deliver(packed, Some((block, link))),
+                        None => self.deliver(packed, None),
+                    });
                 }
                 ViewRead::Behind(limit) => {
                     self.hub.clone().read_logs(self, limit);

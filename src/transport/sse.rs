@@ -143,23 +143,23 @@ impl SseBody {
 
     /// What the client is sent: the frame itself, or its place in a gzip stream.
     fn bytes(&mut self, read: Read) -> Bytes {
-        let is_end = matches!(read, Read::Closed(_));
-        let is_beat = matches!(read, Read::Heartbeat(_));
-        let is_events = matches!(read, Read::Events(_));
-        let frame = self.frame(read);
-        let Some(gzip) = &mut self.gzip else {
-            return frame;
+        let Some(mut gzip) = self.gzip.take() else {
+            return self.frame(read);
         };
-        if is_events && let Some(check) = self.subscription.check() {
-            return gzip.take(frame, check);
-        }
-        if is_beat && let Some(block) = self.subscription.compress_beat(&frame) {
-            return gzip.take(block.bytes, block.check);
-        }
-        if is_end {
-            return gzip.end(&frame);
-        }
-        gzip.stored(&frame)
+        let bytes = match read {
+            Read::Events(block) => gzip.take(block, self.subscription.check()),
+            Read::Gap(_) => gzip.stored(&self.frame(read)),
+            Read::Heartbeat(_) => {
+                let frame = self.frame(read);
+                match self.subscription.compress_beat(&frame) {
+                    Some(block) => gzip.take(block.bytes, block.check),
+                    None => gzip.stored(&frame),
+                }
+            }
+            Read::Closed(_) => gzip.end(&self.frame(read)),
+        };
+        self.gzip = Some(gzip);
+        bytes
     }
 
     fn frame(&self, read: Read) -> Bytes {
