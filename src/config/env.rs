@@ -251,11 +251,11 @@ mod tests {
         let values = [
             ("REALTIME_ENABLED", "off", "false"),
             ("REALTIME_WS_ENABLED", "0", "false"),
-            ("REALTIME_COMPRESSION", "on", "true"),
             ("REALTIME_HEARTBEAT_INTERVAL", "11s", "11s"),
             ("REALTIME_CLIENT_TIMEOUT", "12s", "12s"),
             ("REALTIME_STALL_TIMEOUT", "13s", "13s"),
             ("REALTIME_FLUSH_INTERVAL", "14ms", "14ms"),
+            ("REALTIME_COMPRESSION", "on", "true"),
             ("REALTIME_BUFFER_SIZE", "15", "15"),
             ("REALTIME_REPLAY_CAPACITY", "16", "16"),
             ("REALTIME_REPLAY_BYTES", "17MiB", "17MiB"),

@@ -167,9 +167,9 @@ mod tests {
     fn every_setting_can_be_in_a_file() {
         let config = read(
             r#"{
-                "access": "public", "enabled": false, "ws_enabled": false, "compression": true,
+                "access": "public", "enabled": false, "ws_enabled": false,
                 "heartbeat_interval": "11s", "client_timeout": "12s", "stall_timeout": "13s",
-                "flush_interval": "14ms", "buffer_size": 15, "replay_capacity": 16, "replay_bytes": "17MiB",
+                "flush_interval": "14ms", "compression": true, "buffer_size": 15, "replay_capacity": 16, "replay_bytes": "17MiB",
                 "replay_age": "18m", "inbox_capacity": 19, "window_size": "20s", "window_count": 21,
                 "user_timeout": "22s", "stats_interval": "23s", "logs_interval": "24s",
                 "providers_interval": "25s", "system_interval": "26s", "max_clients": 27,
@@ -192,11 +192,11 @@ mod tests {
             [
                 "false",
                 "false",
-                "true",
                 "11s",
                 "12s",
                 "13s",
                 "14ms",
+                "true",
                 "15",
                 "16",
                 "17MiB",

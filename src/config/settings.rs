@@ -80,11 +80,11 @@ const PATH: &str =
 pub(super) static SETTINGS: &[Setting] = &[
     setting!(Flag, enabled),
     setting!(Flag, ws_enabled),
-    setting!(Flag, compression),
     setting!(Time, heartbeat_interval, ms(10)..=HOUR, "15s"),
     setting!(Time, client_timeout, ms(100)..=DAY, "5m"),
     setting!(Time, stall_timeout, ms(100)..=HOUR, "20s"),
     setting!(Time, flush_interval, ms(0)..=ms(60_000), "20ms"),
+    setting!(Flag, compression),
     setting!(Count, buffer_size, 1..=MILLION),
     setting!(Count, replay_capacity, 1..=10 * MILLION),
     setting!(Size, replay_bytes, 64 << 10..=1 << 30, "8MiB"),
