@@ -84,7 +84,7 @@
 //! |---|---|---|
 //! | `axum` | yes | route templates, the [`RequestMeter`] extractor, `RealtimeHandle::guard` for `axum::serve` |
 //! | `dashboard` | yes | the page under `/realtime/` |
-//! | `compression` | | files of the page compressed |
+//! | `compression` | | gzip for streams, JSON and the page's files, where [`RealtimeConfig::compression`] asks for it |
 //! | `jwt` | | `Access::jwt` |
 //! | `ws` | | WebSocket under `/ws/` |
 #![cfg_attr(docsrs, feature(doc_cfg))]

@@ -116,6 +116,7 @@ impl Runtime {
             stall_timeout: config.stall_timeout.min(config.client_timeout),
             buffer_size: config.buffer_size,
             encoders: encoders(),
+            compressor: transport::compressor(&config),
         };
         let (hub, inbox) = Hub::new(settings, clock);
         let built_in = BuiltIn {

@@ -115,6 +115,108 @@ fn python_prints_stats_and_heartbeats() {
     assert!(requests(stats[0]) < requests(stats[2]), "{printed}");
 }
 
+/// What the gateway's readers were sent, plain and compressed.
+#[cfg(feature = "compression")]
+fn sent(gateway: &Gateway) -> (u64, u64) {
+    let url = gateway.url("/api/realtime/hub/stats");
+    let answer = output(Command::new("curl").args(["--silent", "--compressed", &url]));
+    let stats = &serde_json::from_str::<Value>(&answer).unwrap()["data"]["compression"];
+    let bytes = |name: &str| stats[name].as_u64().unwrap_or_default();
+    (bytes("sent_plain_bytes"), bytes("sent_compressed_bytes"))
+}
+
+#[cfg(feature = "compression")]
+#[test]
+#[ignore = "needs a Python with sseclient-py and requests, and curl"]
+fn python_reads_a_compressed_stream_without_knowing() {
+    let gateway = Gateway::start(&[], &[("REALTIME_HEARTBEAT_INTERVAL", "1s")]);
+    output(
+        Command::new(format!("{TOOLS}/venv/bin/python"))
+            .arg(format!("{SOURCES}/stats.py"))
+            .args([&gateway.url("/stream/stats"), "6", "6"]),
+    );
+    let (plain, compressed) = sent(&gateway);
+    assert!(
+        compressed > 0 && compressed * 3 < plain,
+        "{plain} bytes compressed to {compressed}"
+    );
+}
+
+#[cfg(feature = "compression")]
+#[test]
+#[ignore = "needs Node.js with the package eventsource, and curl"]
+fn node_has_compressed_events_at_once() {
+    let gateway = Gateway::start(&["--traffic", "50"], &[]);
+    let printed = output(
+        Command::new("node")
+            .arg(format!("{SOURCES}/compressed.mjs"))
+            .args([TOOLS, &gateway.url("/stream/requests"), "requests", "300"]),
+    );
+    let result: Value = serde_json::from_str(&printed).unwrap();
+    assert_eq!(result["encoding"], "gzip");
+    for client in ["fetch", "eventsource"] {
+        let mut ages: Vec<_> = result[client]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|age| age.as_i64().unwrap())
+            .collect();
+        ages.sort_unstable();
+        // A decoder that waits for more would be behind by many of them. A busy machine may hold up a few.
+        let median = ages[ages.len() / 2];
+        assert!(median < 500, "{client}: {median} ms");
+    }
+    let (plain, compressed) = sent(&gateway);
+    assert!(
+        compressed * 3 < plain,
+        "{plain} bytes compressed to {compressed}"
+    );
+}
+
+#[cfg(feature = "compression")]
+#[test]
+#[ignore = "needs curl"]
+fn curl_reads_a_compressed_stream_line_by_line() {
+    let gateway = Gateway::start(&["--traffic", "20"], &[]);
+    let url = gateway.url("/stream/requests");
+    let mut child = Command::new("curl")
+        .args(["--silent", "--no-buffer", "--compressed", "--include"])
+        .args(["--max-time", PATIENCE, &url])
+        .stdout(Stdio::piped())
+        .spawn()
+        .map(Running)
+        .unwrap();
+    let stdout = BufReader::new(child.0.stdout.take().unwrap());
+    let mut lines = stdout.lines().map(Result::unwrap);
+    assert!(lines.any(|line| line.eq_ignore_ascii_case("content-encoding: gzip")));
+    let requests = lines.filter(|line| line == "event: requests").take(50);
+    assert_eq!(requests.count(), 50);
+    // And to the end, which is one that curl finds right.
+    let stream = Command::new("curl")
+        .args(["--silent", "--show-error", "--fail", "--compressed", &url])
+        .args(["--max-time", PATIENCE])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    while !output(Command::new("curl").args(["--silent", &gateway.url("/api/realtime/hub/stats")]))
+        .contains("\"total_clients\":2")
+    {}
+    let id = gateway.child.0.id().to_string();
+    assert!(
+        Command::new("kill")
+            .args(["-s", "TERM", &id])
+            .status()
+            .unwrap()
+            .success()
+    );
+    let ended = stream.wait_with_output().unwrap();
+    let printed = String::from_utf8(ended.stdout).unwrap();
+    let errors = String::from_utf8_lossy(&ended.stderr);
+    assert!(ended.status.success(), "{}: {errors}", ended.status);
+    assert!(printed.contains("event: drain\n"), "{printed}");
+}
+
 #[test]
 #[ignore = "needs Node.js with the package eventsource, and the Go scanner client, built"]
 fn eventsource_resumes_without_loss_or_repeat() {

@@ -85,6 +85,7 @@ fn config(
         .filter(|(name, _)| !name.starts_with("REALTIME_ACCESS") && !name.ends_with("_TOKEN"));
     let mut config = RealtimeConfig::new(access)
         .prices(provider::prices())
+        .compression(cfg!(feature = "compression"))
         .shutdown(shutdown)
         .from_vars(vars)?;
     if let Some(max_clients) = flags.max_clients {

@@ -255,6 +255,7 @@ mod tests {
             ("REALTIME_CLIENT_TIMEOUT", "12s", "12s"),
             ("REALTIME_STALL_TIMEOUT", "13s", "13s"),
             ("REALTIME_FLUSH_INTERVAL", "14ms", "14ms"),
+            ("REALTIME_COMPRESSION", "on", "true"),
             ("REALTIME_BUFFER_SIZE", "15", "15"),
             ("REALTIME_REPLAY_CAPACITY", "16", "16"),
             ("REALTIME_REPLAY_BYTES", "17MiB", "17MiB"),

@@ -169,7 +169,7 @@ mod tests {
             r#"{
                 "access": "public", "enabled": false, "ws_enabled": false,
                 "heartbeat_interval": "11s", "client_timeout": "12s", "stall_timeout": "13s",
-                "flush_interval": "14ms", "buffer_size": 15, "replay_capacity": 16, "replay_bytes": "17MiB",
+                "flush_interval": "14ms", "compression": true, "buffer_size": 15, "replay_capacity": 16, "replay_bytes": "17MiB",
                 "replay_age": "18m", "inbox_capacity": 19, "window_size": "20s", "window_count": 21,
                 "user_timeout": "22s", "stats_interval": "23s", "logs_interval": "24s",
                 "providers_interval": "25s", "system_interval": "26s", "max_clients": 27,
@@ -196,6 +196,7 @@ mod tests {
                 "12s",
                 "13s",
                 "14ms",
+                "true",
                 "15",
                 "16",
                 "17MiB",

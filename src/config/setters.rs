@@ -102,6 +102,24 @@ impl RealtimeConfig {
         self
     }
 
+    /// Whether streams, JSON answers and the page's files are compressed with gzip for clients that accept it, where the
+    /// crate was built with the feature `compression`. Defaults to `false`.
+    ///
+    /// On: streams shrink to an eighth (snapshots) or a quarter (single requests). Events are compressed once for all
+    /// readers, so what it costs does not grow with them: one compressor of about 320 KB for each set of channels that is
+    /// read compressed (32 at most), and one a thread. JSON answers from 1 KiB on are compressed one by one. Readers with
+    /// a filter or a `max_rate`, and those that are behind, share less of the past with others, and shrink less.
+    ///
+    /// Compression shortens what is guessed right. Somebody who can make requests (so that text of their choice appears
+    /// in an event), and who sees how many bytes a viewer's encrypted stream has, can guess secrets that other events of
+    /// the same stream show (CRIME, BREACH). The crate compresses none of its own: reconnect tokens and tickets never
+    /// are. Leave it off where events of the host's hold secrets beside text of strangers.
+    #[must_use]
+    pub fn compression(mut self, on: bool) -> Self {
+        self.compression = on;
+        self
+    }
+
     /// How many undelivered events a reader may have before it counts as lagging and loses the less important ones.
     /// Takes 1 to 1,000,000. Defaults to 100.
     ///

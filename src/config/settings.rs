@@ -84,6 +84,7 @@ pub(super) static SETTINGS: &[Setting] = &[
     setting!(Time, client_timeout, ms(100)..=DAY, "5m"),
     setting!(Time, stall_timeout, ms(100)..=HOUR, "20s"),
     setting!(Time, flush_interval, ms(0)..=ms(60_000), "20ms"),
+    setting!(Flag, compression),
     setting!(Count, buffer_size, 1..=MILLION),
     setting!(Count, replay_capacity, 1..=10 * MILLION),
     setting!(Size, replay_bytes, 64 << 10..=1 << 30, "8MiB"),

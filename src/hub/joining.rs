@@ -3,9 +3,9 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use super::{
-    CloseReason, Hub, Refused, Start, State,
+    CloseReason, Hub, HubSettings, Refused, Start, State,
     channel::ChannelId,
-    entry::{Encoder, Entry, Frame},
+    entry::{Entry, Frame},
     log::Log,
     reader::Reader,
     subscription::{self, Gap, GapReason, Queued, Resume, Subscription, Verdict},
@@ -39,7 +39,7 @@ impl Hub {
         let reader = Arc::new(Reader::new(id, now_us, now_us + beat_us));
 
         let mut state = lock(&self.state);
-        let view = state.view(&spec, self.settings.encoders[spec.form.0]);
+        let view = state.view(&spec, &self.settings);
         view.seal();
         let last_seq = state.last_seq;
         let begin = state.begin(&spec, start, self.epoch, now_us);
@@ -84,6 +84,7 @@ impl Hub {
             chunks_after_close: subscription::CHUNKS_AFTER_CLOSE,
             ended: false,
             rate: None,
+            compressed: None,
             from_logs,
         })
     }
@@ -270,7 +271,7 @@ impl Hub {
             .reader
             .cursor
             .store(subscription.cursor, Ordering::Relaxed);
-        subscription.view = view;
+        subscription.look_at(view);
     }
 
     /// See [`Subscription::restart`].
@@ -303,7 +304,7 @@ impl Hub {
             .reader
             .cursor
             .store(subscription.cursor, Ordering::Relaxed);
-        subscription.view = view;
+        subscription.look_at(view);
     }
 
     /// Takes a reader from its view to that of another spec; `None` when it has left the hub already.
@@ -317,7 +318,7 @@ impl Hub {
         if !from.has(reader) {
             return None;
         }
-        let view = state.view(spec, self.settings.encoders[spec.form.0]);
+        let view = state.view(spec, &self.settings);
         view.seal();
         for channel in &state.channels {
             match (from.spec.wants(&channel.info), spec.wants(&channel.info)) {
@@ -405,11 +406,16 @@ impl Begin {
 
 impl State {
     /// The view of a spec; a new one begins at the end of the sequence.
-    fn view(&mut self, spec: &ViewSpec, encoder: Encoder) -> Arc<View> {
+    fn view(&mut self, spec: &ViewSpec, settings: &HubSettings) -> Arc<View> {
         if let Some(view) = self.views.get(spec) {
             return view.clone();
         }
-        let view = Arc::new(View::new(spec.clone(), encoder, self.last_seq));
+        let view = Arc::new(View::new(
+            spec.clone(),
+            settings.encoders[spec.form.0],
+            settings.compressor.clone(),
+            self.last_seq,
+        ));
         for channel in self
             .channels
             .iter_mut()

@@ -4,6 +4,7 @@
 //! read, so there is no seam between them. The hub moves bytes: it knows no metrics, no HTTP and no viewer.
 
 mod channel;
+mod compression;
 mod departures;
 mod entry;
 mod event;
@@ -25,6 +26,9 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 pub use channel::{ChannelConfig, Class, Priority};
 pub(crate) use channel::{ChannelId, ChannelInfo, check_channel_name, check_event_type};
+#[cfg(feature = "compression")]
+pub(crate) use compression::{Block, Chain};
+pub(crate) use compression::{Check, Compressor, Made};
 pub(crate) use entry::{Encoder, FORMS, Form, Frame};
 pub(crate) use event::{Dialect, Narrowed, Source};
 pub(crate) use filter::Tags;
@@ -59,6 +63,8 @@ pub(crate) struct HubSettings {
     /// How many events a slow reader may be behind before the less important ones are skipped.
     pub(crate) buffer_size: usize,
     pub(crate) encoders: [Encoder; FORMS],
+    /// For readers that want compressed blocks; without one they get them as they are.
+    pub(crate) compressor: Option<Arc<dyn Compressor>>,
 }
 
 /// See the module's documentation.
@@ -90,6 +96,9 @@ struct Counters {
     stalled: AtomicU64,
     joined: AtomicU64,
     resumes: [AtomicU64; 4],
+    /// What readers of compressed blocks were sent: as it would have been, and as it was.
+    sent_plain: AtomicU64,
+    sent_compressed: AtomicU64,
 }
 
 struct State {
@@ -201,6 +210,21 @@ impl Hub {
 
     pub(crate) fn active(&self) -> usize {
         self.active.load(Ordering::Relaxed)
+    }
+
+    /// What makes compressed blocks, if somebody may have them.
+    pub(crate) fn compressor(&self) -> Option<&Arc<dyn Compressor>> {
+        self.settings.compressor.as_ref()
+    }
+
+    fn count_compressed(&self, plain: usize, compressed: usize) {
+        let Counters {
+            sent_plain,
+            sent_compressed,
+            ..
+        } = &self.counters;
+        sent_plain.fetch_add(plain as u64, Ordering::Relaxed);
+        sent_compressed.fetch_add(compressed as u64, Ordering::Relaxed);
     }
 
     fn count_gap(&self) {

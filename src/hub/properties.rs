@@ -9,6 +9,7 @@ use std::{collections::HashMap, num::NonZeroU32, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 use super::{subscription::Verdict, *};
+use crate::{Access, RealtimeConfig, transport};
 
 const STEPS: u64 = 200_000;
 /// After so many steps everything begins anew, with other bounds.
@@ -99,6 +100,10 @@ struct World {
     shutdown: CancellationToken,
     gaps: u64,
     aheads: u64,
+    /// Compressed bytes that were decoded.
+    decoded: u64,
+    /// Heartbeats that came as blocks of a group.
+    shared_beats: u64,
 }
 
 /// A reader and what it should have.
@@ -111,6 +116,45 @@ struct Watched {
     accounts: HashMap<usize, Account>,
     /// It has stopped reading for this many turns.
     stalled: u64,
+    /// Of a reader that gets compressed blocks.
+    inflater: Option<Inflater>,
+}
+
+/// What a client does with compressed blocks: one inflater over all that it is sent.
+struct Inflater(Box<flate2::Decompress>);
+
+impl Inflater {
+    fn new() -> Self {
+        Self(Box::new(flate2::Decompress::new(false)))
+    }
+
+    /// All of it, at once.
+    fn take(&mut self, block: &[u8]) -> Vec<u8> {
+        let mut out = Vec::with_capacity(block.len() * 4 + 64);
+        let begin = self.0.total_in();
+        loop {
+            let (done, had) = ((self.0.total_in() - begin) as usize, out.len());
+            self.0
+                .decompress_vec(&block[done..], &mut out, flate2::FlushDecompress::Sync)
+                .expect("a block that refers to what this reader has had");
+            let taken = (self.0.total_in() - begin) as usize;
+            if taken == block.len() && out.len() < out.capacity() {
+                return out;
+            }
+            assert!(taken > done || out.len() > had, "it is not whole");
+            out.reserve(1024);
+        }
+    }
+
+    /// A frame of the client's own, as it is.
+    fn take_stored(&mut self, plain: &[u8]) {
+        let len = plain.len() as u16;
+        let mut block = vec![0];
+        block.extend_from_slice(&len.to_le_bytes());
+        block.extend_from_slice(&(!len).to_le_bytes());
+        block.extend_from_slice(plain);
+        assert_eq!(self.take(&block), plain);
+    }
 }
 
 /// One channel of a reader: from where on, what came, what was reported as missing.
@@ -135,10 +179,13 @@ impl World {
             max_channels: 64,
             max_clients: 100,
             flush_interval: Duration::from_millis(20),
-            heartbeat_interval: Duration::from_secs(15),
+            heartbeat_interval: Duration::from_secs([2, 15][random.below(2) as usize]),
             stall_timeout: Duration::from_secs([4, 20][random.below(2) as usize]),
             buffer_size: [1, 8, 50][random.below(3) as usize],
             encoders: [encode; FORMS],
+            compressor: transport::compressor(
+                &RealtimeConfig::new(Access::public()).compression(true),
+            ),
         };
         let (hub, inbox) = Hub::new(settings, Clock::new());
         let shutdown = CancellationToken::new();
@@ -169,6 +216,8 @@ impl World {
             shutdown,
             gaps: 0,
             aheads: 0,
+            decoded: 0,
+            shared_beats: 0,
         }
     }
 
@@ -235,6 +284,11 @@ impl World {
     }
 
     fn spec(&mut self) -> ViewSpec {
+        // Readers that share a view share what is compressed.
+        if !self.readers.is_empty() && self.random.of(2) {
+            let place = self.random.below(self.readers.len() as u64) as usize;
+            return self.readers[place].spec.clone();
+        }
         let mut channels: Vec<_> = self.channels.iter().map(|channel| channel.id).collect();
         channels.retain(|_| self.random.of(2));
         let channels = match self.random.of(6) {
@@ -286,6 +340,11 @@ impl World {
         if let Some(rate) = rate {
             subscription.limit_rate(rate);
         }
+        let compresses = self.random.of(2) && subscription.compress();
+        let mut inflater = compresses.then(Inflater::new);
+        if let Some(inflater) = &mut inflater {
+            inflater.take_stored(b"connection_established\n");
+        }
         let told = subscription.position().seq;
         let what_is_held = matches!(start, Start::Earliest | Start::Last(_) | Start::Ago(_));
         let accounts = self.accounts(&spec, told, |_| what_is_held);
@@ -296,6 +355,7 @@ impl World {
             told,
             accounts,
             stalled: 0,
+            inflater,
         }
     }
 
@@ -429,10 +489,7 @@ impl World {
                 }
                 Some(Read::Events(bytes)) => self.take(&mut reader, &bytes),
                 Some(Read::Gap(gap)) => self.take_gap(&mut reader, &gap),
-                Some(Read::Heartbeat(position)) => {
-                    assert!(position.seq >= reader.told);
-                    reader.told = position.seq;
-                }
+                Some(Read::Heartbeat(position)) => self.beat(&mut reader, position.seq),
                 Some(Read::Closed(reason)) => {
                     assert_eq!(reason, CloseReason::Stalled);
                     let start = Start::After(self.hub.position_of(reader.told));
@@ -451,8 +508,43 @@ impl World {
         self.readers.push(reader);
     }
 
+    /// The plain bytes: exactly those that the block says it stands for.
+    fn decode(&mut self, reader: &mut Watched, bytes: &[u8]) -> Vec<u8> {
+        let Some(inflater) = &mut reader.inflater else {
+            return bytes.to_vec();
+        };
+        let plain = inflater.take(bytes);
+        let check = reader.subscription.check();
+        let mut crc = flate2::Crc::new();
+        crc.update(&plain);
+        assert_eq!((check.sum, check.len), (crc.sum(), crc.amount()));
+        self.decoded += bytes.len() as u64;
+        plain
+    }
+
+    fn beat(&mut self, reader: &mut Watched, position: u64) {
+        assert!(position >= reader.told);
+        reader.told = position;
+        let Some(inflater) = &mut reader.inflater else {
+            return;
+        };
+        let frame = format!("beat {position}\n");
+        match reader.subscription.compress_beat(frame.as_bytes()) {
+            Some(block) => assert_eq!(inflater.take(&block.bytes), frame.as_bytes()),
+            None => inflater.take_stored(frame.as_bytes()),
+        }
+    }
+
     fn take(&mut self, reader: &mut Watched, bytes: &[u8]) {
-        for line in std::str::from_utf8(bytes).unwrap().lines() {
+        let plain = self.decode(reader, bytes);
+        for line in std::str::from_utf8(&plain).unwrap().lines() {
+            if let Some(position) = line.strip_prefix("beat ") {
+                let position = position.parse().unwrap();
+                assert!(position >= reader.told, "{line}: from {}", reader.told);
+                reader.told = position;
+                self.shared_beats += 1;
+                continue;
+            }
             let mut words = line.split(' ');
             let mut word = || words.next().unwrap();
             let (name, wire): (&str, u64) = (word(), word().parse().unwrap());
@@ -498,6 +590,9 @@ impl World {
 
     fn take_gap(&mut self, reader: &mut Watched, gap: &Gap) {
         self.gaps += 1;
+        if let Some(inflater) = &mut reader.inflater {
+            inflater.take_stored(b"gap\n");
+        }
         let place = self
             .channels
             .iter()
@@ -637,6 +732,7 @@ async fn what_is_delivered_and_what_is_reported_missing_is_what_was_published() 
     let steps = variable("TOWER_REALTIME_STEPS").unwrap_or(STEPS);
     let mut seed = variable("TOWER_REALTIME_SEED").unwrap_or(1);
     let (mut gaps, mut aheads, mut delivered) = (0, 0, 0);
+    let (mut decoded, mut shared_beats, mut grouped) = (0, 0, 0);
     let mut done = 0;
     while done < steps {
         /// Says with which seed to look again.
@@ -665,6 +761,15 @@ async fn what_is_delivered_and_what_is_reported_missing_is_what_was_published() 
         seed += 1;
         gaps += world.gaps;
         aheads += world.aheads;
+        decoded += world.decoded;
+        shared_beats += world.shared_beats;
+        if let Some(compression) = world.hub.stats().compression {
+            assert_eq!(
+                compression.made.chains, 0,
+                "a compressor is held for nobody"
+            );
+            grouped += compression.made.grouped - compression.made.keyframes;
+        }
         delivered += world
             .hub
             .stats()
@@ -683,5 +788,11 @@ async fn what_is_delivered_and_what_is_reported_missing_is_what_was_published() 
             gaps > 1000 && aheads > 1000,
             "{delivered} events, {gaps} gaps, {aheads} ahead"
         );
+        if cfg!(feature = "compression") {
+            assert!(
+                decoded > 1 << 20 && shared_beats > 0 && grouped > 1000,
+                "{decoded} bytes decoded, {shared_beats} heartbeats shared, {grouped} blocks that refer back"
+            );
+        }
     }
 }

@@ -79,6 +79,8 @@ pub(crate) struct Reader {
     /// When it has reached its age, and when its credentials run out; `u64::MAX` for never.
     ages_us: AtomicU64,
     expires_us: AtomicU64,
+    /// It wants compressed blocks; meaningful under its view's list's lock only.
+    pub(super) compresses: AtomicBool,
     has_wish: AtomicBool,
     /// What it shall read from now on; its subscription sees to it when it is polled next.
     /// Boxed, because few readers ever have one.
@@ -111,6 +113,7 @@ impl Reader {
             place: AtomicUsize::new(0),
             ages_us: AtomicU64::new(u64::MAX),
             expires_us: AtomicU64::new(u64::MAX),
+            compresses: AtomicBool::new(false),
             has_wish: AtomicBool::new(false),
             wish: Mutex::new(None),
             seat: Mutex::new(Seat::Empty),
@@ -196,6 +199,15 @@ impl Reader {
 
     pub(crate) fn take_beat(&self) -> bool {
         self.beat_due.load(Ordering::Relaxed) && self.beat_due.swap(false, Ordering::SeqCst)
+    }
+
+    /// It has been sent a heartbeat that was made at this time, due or not.
+    pub(super) fn has_beaten(&self, made_us: u64, beat_interval_us: u64) {
+        let due_us = made_us + beat_interval_us;
+        if due_us > self.next_beat_us.load(Ordering::Relaxed) {
+            self.next_beat_us.store(due_us, Ordering::Relaxed);
+            self.beat_due.store(false, Ordering::SeqCst);
+        }
     }
 
     pub(crate) fn closing(&self) -> Option<CloseReason> {

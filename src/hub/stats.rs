@@ -1,6 +1,6 @@
 //! Statistics: the numbers of a hub, for `hub/stats`.
 
-use super::{Hub, log::Log, subscription::Verdict};
+use super::{Hub, Made, log::Log, subscription::Verdict};
 use crate::sync::{Ordering, lock};
 
 /// Numbers of one channel, for `hub/stats`.
@@ -29,6 +29,16 @@ pub(crate) struct HubStats {
     pub(crate) resumes: ResumeStats,
     pub(crate) inbox_used: usize,
     pub(crate) inbox_capacity: usize,
+    /// `None` where nothing is compressed.
+    pub(crate) compression: Option<CompressionStats>,
+}
+
+/// What compression made of events, once each, and what its readers were sent of that.
+#[derive(Clone, Copy, Debug, serde::Serialize)]
+pub(crate) struct CompressionStats {
+    pub(crate) made: Made,
+    pub(crate) sent_plain_bytes: u64,
+    pub(crate) sent_compressed_bytes: u64,
 }
 
 /// How subscriptions began, by verdict.
@@ -92,6 +102,11 @@ impl Hub {
             },
             inbox_used: self.inbox.max_capacity() - self.inbox.capacity(),
             inbox_capacity: self.inbox.max_capacity(),
+            compression: self.compressor().map(|compressor| CompressionStats {
+                made: compressor.made(),
+                sent_plain_bytes: self.counters.sent_plain.load(Ordering::Relaxed),
+                sent_compressed_bytes: self.counters.sent_compressed.load(Ordering::Relaxed),
+            }),
         }
     }
 }

@@ -40,7 +40,7 @@ impl Source for Line {
     }
 }
 
-fn line(text: impl Into<String>) -> Arc<dyn Source> {
+pub(super) fn line(text: impl Into<String>) -> Arc<dyn Source> {
     Arc::new(Line {
         texts: vec![text.into()],
         key: String::new(),
@@ -63,7 +63,7 @@ fn encode(frame: &Frame<'_>, out: &mut Vec<u8>) {
     out.push(b'\n');
 }
 
-fn settings() -> HubSettings {
+pub(super) fn settings() -> HubSettings {
     HubSettings {
         replay_capacity: 1000,
         replay_bytes: 1 << 20,
@@ -76,17 +76,18 @@ fn settings() -> HubSettings {
         stall_timeout: Duration::from_secs(20),
         buffer_size: 100,
         encoders: [encode; FORMS],
+        compressor: None,
     }
 }
 
-struct House {
-    hub: Arc<Hub>,
+pub(super) struct House {
+    pub(super) hub: Arc<Hub>,
     shutdown: CancellationToken,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl House {
-    fn new(settings: HubSettings) -> Self {
+    pub(super) fn new(settings: HubSettings) -> Self {
         let (hub, inbox) = Hub::new(settings, Clock::new());
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(hub.clone().run(inbox, shutdown.clone()));
@@ -97,16 +98,16 @@ impl House {
         }
     }
 
-    fn stream(&self, name: &str) -> ChannelId {
+    pub(super) fn stream(&self, name: &str) -> ChannelId {
         self.hub.channel(name, ChannelConfig::stream()).unwrap()
     }
 
-    fn subscribe(&self, channels: &[ChannelId], start: Start) -> Subscription {
+    pub(super) fn subscribe(&self, channels: &[ChannelId], start: Start) -> Subscription {
         self.hub.subscribe(spec(channels), start).unwrap()
     }
 
     /// Publishes, and waits until it is visible.
-    async fn publish(&self, channel: ChannelId, source: Arc<dyn Source>) -> u64 {
+    pub(super) async fn publish(&self, channel: ChannelId, source: Arc<dyn Source>) -> u64 {
         let seq = self
             .hub
             .publish_and_wait(channel, source)
@@ -121,7 +122,7 @@ impl House {
     }
 }
 
-fn spec(channels: &[ChannelId]) -> ViewSpec {
+pub(super) fn spec(channels: &[ChannelId]) -> ViewSpec {
     ViewSpec {
         channels: ChannelSet::Some(channels.into()),
         filter: Filter::default(),
@@ -130,7 +131,7 @@ fn spec(channels: &[ChannelId]) -> ViewSpec {
     }
 }
 
-async fn next(subscription: &mut Subscription) -> Read {
+pub(super) async fn next(subscription: &mut Subscription) -> Read {
     let read = poll_fn(|cx| subscription.poll_read(cx));
     tokio::time::timeout(Duration::from_secs(60), read)
         .await

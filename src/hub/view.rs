@@ -10,12 +10,13 @@ use bytes::Bytes;
 
 use super::{
     channel::{ChannelId, ChannelInfo},
+    compression::{Beat, Compressor, Forms, Groups, Link, Linked, Step},
     entry::{Encoder, Entry, Form},
     event::Narrowed,
     filter::Filter,
     reader::Reader,
 };
-use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering, lock};
+use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering, lock};
 
 /// The largest chunk that a reader is handed at once. hyper takes up to 16 buffers before it asks the socket, and
 /// stops above about 400 KB, so this also bounds what a stalled client pins.
@@ -133,6 +134,8 @@ pub(crate) struct Packed {
     pub(crate) at_us: u64,
     pub(crate) bytes: Bytes,
     pub(crate) counts: Arc<[(Arc<ChannelInfo>, u32)]>,
+    /// Where it is shared, and somebody may want it compressed.
+    pub(super) forms: Option<Arc<Forms>>,
 }
 
 /// Takes as many items from the front as fit into one chunk; at least one event.
@@ -187,6 +190,7 @@ pub(crate) fn pack_first(
         at_us,
         bytes,
         counts: counts.into(),
+        forms: None,
     })
 }
 
@@ -202,6 +206,10 @@ pub(crate) struct View {
     listed: AtomicBool,
     /// When it was sealed last; the hub's task's, too.
     shown_us: AtomicU64,
+    compressor: Option<Arc<dyn Compressor>>,
+    /// How many of the readers want compressed blocks. Changed under their list's lock, read by nobody else.
+    compressing: AtomicUsize,
+    groups: Groups,
 }
 
 struct Tail {
@@ -238,7 +246,12 @@ pub(crate) enum ViewRead {
 }
 
 impl View {
-    pub(crate) fn new(spec: ViewSpec, encoder: Encoder, head: u64) -> Self {
+    pub(crate) fn new(
+        spec: ViewSpec,
+        encoder: Encoder,
+        compressor: Option<Arc<dyn Compressor>>,
+        head: u64,
+    ) -> Self {
         Self {
             spec,
             encoder,
@@ -253,6 +266,9 @@ impl View {
             readers: Mutex::new(Vec::new()),
             listed: AtomicBool::new(false),
             shown_us: AtomicU64::new(0),
+            compressor,
+            compressing: AtomicUsize::new(0),
+            groups: Groups::default(),
         }
     }
 
@@ -365,6 +381,7 @@ impl View {
             if items.is_empty() {
                 packed.to = end;
             }
+            packed.forms = self.compressor.is_some().then(Arc::default);
             let to = packed.to;
             ready.push(Chunk {
                 from,
@@ -382,8 +399,69 @@ impl View {
         tail.chunks.extend(after);
     }
 
+    /// The next chunk behind `cursor` compressed, or a heartbeat that comes before it, for a reader that has got
+    /// everything up to `link`. `None` where the chunk is not one of the view's.
+    pub(super) fn compressed(
+        &self,
+        chunk: &Packed,
+        cursor: u64,
+        link: Option<Link>,
+        now_us: u64,
+    ) -> Option<Step> {
+        let (forms, compressor) = (chunk.forms.as_ref()?, self.compressor.as_deref()?);
+        // A group costs a compressor; those who want something special share with too few to be worth one.
+        let (step, made) = match self.spec.filter.is_empty() {
+            true => self
+                .groups
+                .next(chunk, forms, cursor, link, compressor, now_us),
+            false => forms.alone(chunk, compressor),
+        };
+        if made > 0 {
+            let mut tail = lock(&self.tail);
+            let index = tail.chunks.partition_point(|chunk| chunk.from < cursor);
+            // It may have gone meanwhile, and then nothing holds the bytes.
+            if let Some(held) = tail
+                .chunks
+                .get_mut(index)
+                .filter(|held| held.from == cursor)
+            {
+                held.weight += made;
+                tail.weight += made;
+            }
+        }
+        Some(step)
+    }
+
+    /// See [`Groups::beat_after`].
+    pub(super) fn beat_after(&self, link: Link, since_us: u64) -> Option<Beat> {
+        self.groups.beat_after(link, since_us)
+    }
+
+    /// See [`Groups::add_beat`].
+    pub(super) fn add_beat(
+        &self,
+        link: Link,
+        cursor: u64,
+        told: u64,
+        plain: &[u8],
+        now_us: u64,
+    ) -> Option<Linked> {
+        self.groups.add_beat(link, cursor, told, plain, now_us)
+    }
+
+    /// From now on a reader wants compressed blocks.
+    pub(super) fn begin_compressing(&self, reader: &Reader) {
+        let readers = lock(&self.readers);
+        // One that was let go meanwhile would never be counted off.
+        if is_among(&readers, reader) && !reader.compresses.swap(true, Ordering::Relaxed) {
+            self.compressing.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     pub(crate) fn join(&self, reader: Arc<Reader>) {
         let mut readers = lock(&self.readers);
+        let compresses = usize::from(reader.compresses.load(Ordering::Relaxed));
+        self.compressing.fetch_add(compresses, Ordering::Relaxed);
         reader.place.store(readers.len(), Ordering::Relaxed);
         readers.push(reader);
     }
@@ -391,25 +469,23 @@ impl View {
     /// Takes a reader off the list; true when it was the last. Harmless when it is not on it.
     pub(crate) fn leave(&self, reader: &Reader) -> bool {
         let mut readers = lock(&self.readers);
-        let place = reader.place.load(Ordering::Relaxed);
-        if readers
-            .get(place)
-            .is_some_and(|found| std::ptr::eq(&**found, reader))
-        {
+        if is_among(&readers, reader) {
+            let place = reader.place.load(Ordering::Relaxed);
             readers.swap_remove(place);
             if let Some(moved) = readers.get(place) {
                 moved.place.store(place, Ordering::Relaxed);
+            }
+            if reader.compresses.load(Ordering::Relaxed)
+                && self.compressing.fetch_sub(1, Ordering::Relaxed) == 1
+            {
+                self.groups.release();
             }
         }
         readers.is_empty()
     }
 
     pub(crate) fn has(&self, reader: &Reader) -> bool {
-        let readers = lock(&self.readers);
-        let place = reader.place.load(Ordering::Relaxed);
-        readers
-            .get(place)
-            .is_some_and(|found| std::ptr::eq(&**found, reader))
+        is_among(&lock(&self.readers), reader)
     }
 
     /// Wakes up to `count` readers below the place `below`, and tells below which place to go on. In slices, so
@@ -434,6 +510,13 @@ impl View {
     pub(crate) fn reader_count(&self) -> usize {
         lock(&self.readers).len()
     }
+}
+
+fn is_among(readers: &[Arc<Reader>], reader: &Reader) -> bool {
+    let place = reader.place.load(Ordering::Relaxed);
+    readers
+        .get(place)
+        .is_some_and(|found| std::ptr::eq(&**found, reader))
 }
 
 impl fmt::Debug for View {

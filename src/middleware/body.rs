@@ -40,12 +40,32 @@ impl OwnBody {
         Self::Stream(Box::pin(body))
     }
 
+    /// Nothing, and nothing is said about its length: for the head of something that goes on.
+    pub(crate) fn untold() -> Self {
+        Self::stream(Untold)
+    }
+
     /// How many bytes it has, where that is known.
     pub(crate) fn full_len(&self) -> Option<usize> {
         match self {
             Self::Full(bytes) => Some(bytes.as_ref().map_or(0, Bytes::len)),
             Self::Stream(_) => None,
         }
+    }
+}
+
+/// See [`OwnBody::untold`].
+struct Untold;
+
+impl Body for Untold {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(None)
     }
 }
 

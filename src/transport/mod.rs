@@ -2,6 +2,7 @@
 
 mod answer;
 mod body;
+mod compress;
 mod connections;
 #[cfg(feature = "dashboard")]
 mod dashboard;
@@ -16,5 +17,6 @@ mod stream;
 #[cfg(feature = "ws")]
 mod ws;
 
+pub(crate) use compress::compressor;
 pub(crate) use forms::{RECORD_FORM, encoders, next_record};
 pub(crate) use router::Router;

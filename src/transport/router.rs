@@ -9,7 +9,7 @@ use http::{HeaderValue, Method, StatusCode, header, request::Parts};
 use super::dashboard::{Dashboard, Mount as PageMount};
 use super::{
     answer::{self, Answer, Refusal},
-    body,
+    body, compress,
     connections::Connections,
     params,
     query::Query,
@@ -76,6 +76,7 @@ impl Router {
             api: mounts.api.clone(),
             stream: mounts.stream.clone(),
             title: config.title.clone(),
+            compressed: runtime.hub.compressor().is_some(),
             ..PageMount::default()
         });
         let shared = Shared {
@@ -125,6 +126,9 @@ impl Shared {
             Ok(answer) => answer,
             Err(refusal) => refusal.into_answer(),
         };
+        if let Some(compressor) = self.runtime.hub.compressor() {
+            compress::compress(&**compressor, &parts.headers, &mut answer);
+        }
         self.gate.apply_cors(&parts.headers, answer.headers_mut());
         if is_head {
             answer = without_body(answer);
@@ -313,8 +317,12 @@ fn read_only(
 
 /// The answer to HEAD: the head that GET would give (RFC 9110, section 9.3.2).
 fn without_body(mut answer: Answer) -> Answer {
-    if let Some(len) = answer.body().full_len()
-        && answer.status() != StatusCode::NO_CONTENT
+    let Some(len) = answer.body().full_len() else {
+        // Of what goes on nobody knows the length; a server would call that of an empty body 0.
+        *answer.body_mut() = OwnBody::untold();
+        return answer;
+    };
+    if answer.status() != StatusCode::NO_CONTENT
         && !answer.headers().contains_key(header::CONTENT_LENGTH)
     {
         answer

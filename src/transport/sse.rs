@@ -13,7 +13,7 @@ use http::{HeaderValue, Response, header};
 use http_body::{Body, Frame as BodyFrame, SizeHint};
 use serde::Serialize;
 
-use super::answer::Answer;
+use super::{answer::Answer, compress::GzipStream};
 use crate::{
     clock::Clock,
     hub::{Dialect, Frame, Gap, Position, Read, Subscription},
@@ -106,6 +106,7 @@ pub(crate) struct SseBody {
     subscription: Subscription,
     clock: Clock,
     retry: Retry,
+    gzip: Option<GzipStream>,
 }
 
 /// The first frame: it sets the wait before a reconnect, and the position from which the client would resume.
@@ -129,13 +130,36 @@ impl SseBody {
         subscription: Subscription,
         clock: Clock,
         retry: Retry,
+        gzip: Option<GzipStream>,
     ) -> Self {
         Self {
             first: Some(first),
             subscription,
             clock,
             retry,
+            gzip,
         }
+    }
+
+    /// What the client is sent: the frame itself, or its place in a gzip stream.
+    fn bytes(&mut self, read: Read) -> Bytes {
+        let Some(mut gzip) = self.gzip.take() else {
+            return self.frame(read);
+        };
+        let bytes = match read {
+            Read::Events(block) => gzip.take(block, self.subscription.check()),
+            Read::Gap(_) => gzip.stored(&self.frame(read)),
+            Read::Heartbeat(_) => {
+                let frame = self.frame(read);
+                match self.subscription.compress_beat(&frame) {
+                    Some(block) => gzip.take(block.bytes, block.check),
+                    None => gzip.stored(&frame),
+                }
+            }
+            Read::Closed(_) => gzip.end(&self.frame(read)),
+        };
+        self.gzip = Some(gzip);
+        bytes
     }
 
     fn frame(&self, read: Read) -> Bytes {
@@ -191,10 +215,14 @@ impl Body for SseBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<BodyFrame<Bytes>, Infallible>>> {
         if let Some(first) = self.first.take() {
+            let first = match &mut self.gzip {
+                Some(gzip) => gzip.begin(&first),
+                None => first,
+            };
             return Poll::Ready(Some(Ok(BodyFrame::data(first))));
         }
         let read = ready!(self.subscription.poll_read(cx));
-        Poll::Ready(read.map(|read| Ok(BodyFrame::data(self.frame(read)))))
+        Poll::Ready(read.map(|read| Ok(BodyFrame::data(self.bytes(read)))))
     }
 
     fn is_end_stream(&self) -> bool {

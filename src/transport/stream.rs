@@ -6,6 +6,7 @@ use http::{HeaderValue, Method, StatusCode, header, request::Parts};
 
 use super::{
     answer::{Answer, Refusal},
+    compress::{self, GzipStream},
     connections::{Newcomer, Selection, Session},
     forms::SSE_FORM,
     params,
@@ -136,8 +137,13 @@ pub(crate) fn open(
     }
     let spec = view_spec(runtime, principal, &selection, &query, SSE_FORM)?;
     let max_rate = params::max_rate(&query)?;
+    let gzip = GzipStream::wanted(&runtime.hub, &parts.headers);
+    let tokens = caller.gate.reconnect_tokens();
     if parts.method == Method::HEAD {
-        return Ok(sse::answer(OwnBody::full(bytes::Bytes::new())));
+        let session = session.unwrap_or_else(|| Session::random(runtime.clock));
+        let position = runtime.hub.position().to_string();
+        let token = tokens.issue(principal, &selection.to_query(session), &position);
+        return Ok(head(OwnBody::untold(), token.as_deref(), gzip.is_some()));
     }
     let retry = sse::RETRY;
     let wait = retry.pick(runtime.clock.now_us());
@@ -157,9 +163,9 @@ pub(crate) fn open(
     if let Some(rate) = max_rate {
         subscription.limit_rate(rate);
     }
+    let is_gzip = gzip.is_some() && subscription.compress();
     let session = session.unwrap_or_else(|| Session::random(runtime.clock));
     let position = subscription.position().to_string();
-    let tokens = caller.gate.reconnect_tokens();
     let token = tokens.issue(principal, &selection.to_query(session), &position);
     let names = selection.names.clone();
     let newcomer = Newcomer {
@@ -180,12 +186,21 @@ pub(crate) fn open(
         timestamp: runtime.clock.unix_seconds(),
     };
     let first = sse::established(&first, &subscription, retry);
-    let body = SseBody::new(first, subscription, runtime.clock, retry);
-    let mut answer = sse::answer(OwnBody::stream(body));
+    let body = SseBody::new(first, subscription, runtime.clock, retry, gzip);
+    Ok(head(OwnBody::stream(body), token.as_deref(), is_gzip))
+}
+
+/// The head of a stream that may begin, around a body.
+fn head(body: OwnBody, token: Option<&str>, is_gzip: bool) -> Answer {
+    let mut answer = sse::answer(body);
+    let headers = answer.headers_mut();
     if let Some(Ok(token)) = token.map(HeaderValue::try_from) {
-        answer.headers_mut().insert("x-reconnect-token", token);
+        headers.insert("x-reconnect-token", token);
     }
-    Ok(answer)
+    if is_gzip {
+        compress::say_gzip(headers);
+    }
+    answer
 }
 
 /// Checks the names, the caller's right to them, and the parameters in `query`, which are those of the selection.

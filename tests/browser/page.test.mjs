@@ -589,6 +589,24 @@ test("two tabs share one stream", { skip: WITHOUT_GATEWAY }, async (t) => {
   assert.deepEqual([...one.errors, ...two.errors], []);
 });
 
+test("a compressed stream is as live as any", { skip: WITHOUT_GATEWAY }, async (t) => {
+  const { url } = await startGateway(t, ["--traffic", "20"]);
+  if ((await rest(url, "hub/stats")).compression === null) return t.skip("the gateway was built without the feature compression");
+  const page = await openPage(t, url);
+  await isLive(page);
+  for (let n = 0; n < 5; n += 1) {
+    const newest = await rows(page).first().innerText();
+    await eventually(async () => assert.notEqual(await rows(page).first().innerText(), newest), 3);
+  }
+  const { compression, total_clients } = await rest(url, "hub/stats");
+  assert.equal(total_clients, 1);
+  assert.ok(compression.sent_compressed_bytes > 0, "the browser took what was compressed");
+  assert.ok(compression.sent_compressed_bytes * 2 < compression.sent_plain_bytes, JSON.stringify(compression));
+  const script = await page.evaluate(() => performance.getEntriesByType("resource").find((entry) => entry.name.includes("/assets/app.")));
+  assert.ok(script.encodedBodySize * 2 < script.decodedBodySize, "the script came compressed");
+  await noComplaints(assert, page);
+});
+
 test("without a SharedWorker the page has a stream of its own", { skip: WITHOUT_GATEWAY }, async (t) => {
   const { url } = await startGateway(t, ["--traffic", "20"]);
   const page = await openPage(t, url, { prepare: (page) => page.addInitScript(() => { delete window.SharedWorker; }) });

@@ -7,6 +7,7 @@
 
 mod answer;
 mod client;
+mod gunzip;
 mod proxy;
 mod sse;
 #[cfg(feature = "ws")]
@@ -22,6 +23,7 @@ use tower_realtime::{Access, RealtimeConfig, RealtimeHandle, RealtimeLayer};
 
 pub use answer::Answer;
 pub use client::{Connection, Request, get, post, request};
+pub use gunzip::gunzip;
 pub use proxy::{Flow, Proxy};
 pub use sse::{Event, Stream, parse};
 #[cfg(feature = "ws")]

@@ -7,7 +7,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use serde_json::Value;
 
-use super::{Connection, soon};
+use super::{Connection, gunzip::Gunzip, soon};
 
 /// Go's `bufio.Scanner` ends at a line of 64 KiB; ours are shorter.
 const LONGEST_LINE: usize = 60_000;
@@ -41,6 +41,8 @@ pub struct Stream {
     /// The data of the first frame, `connection_established`.
     pub established: Event,
     body: Incoming,
+    /// Where it is compressed.
+    gunzip: Option<Gunzip>,
     unparsed: String,
     parsed: VecDeque<Event>,
     /// The names of what came, for messages.
@@ -59,6 +61,11 @@ impl Stream {
             panic!("{asked}: {} instead of a stream: {body}", head.status);
         }
         assert_eq!(head.headers["content-type"], "text/event-stream", "{asked}");
+        let gunzip = head
+            .headers
+            .get("content-encoding")
+            .map(|encoding| assert_eq!(encoding, "gzip", "{asked}"))
+            .map(|()| Gunzip::default());
         let mut stream = Self {
             asked,
             connection,
@@ -70,6 +77,7 @@ impl Stream {
                 data: Value::Null,
             },
             body,
+            gunzip,
             unparsed: String::new(),
             parsed: VecDeque::new(),
             seen: Vec::new(),
@@ -146,11 +154,18 @@ impl Stream {
                 None if may_break => return None,
                 None => {
                     assert_eq!(self.unparsed, "", "{}: ended within an event", self.asked);
+                    if let Some(gunzip) = &self.gunzip {
+                        gunzip.finish();
+                    }
                     return None;
                 }
                 Some(Err(_)) if may_break => return None,
                 Some(Err(error)) => panic!("{}: broke: {error}", self.asked),
                 Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
+            };
+            let data = match &mut self.gunzip {
+                Some(gunzip) => gunzip.decode(&data).into(),
+                None => data,
             };
             let text = std::str::from_utf8(&data).expect("events are not split within a character");
             self.unparsed.push_str(text);

@@ -25,6 +25,8 @@ pub(crate) struct Mount {
     pub(crate) back: Option<String>,
     /// Who may show the page in a frame, as CSP's `frame-ancestors` takes it; nobody if `None`.
     pub(crate) frame_ancestors: Option<String>,
+    /// Whether its files are compressed for those who take them so.
+    pub(crate) compressed: bool,
 }
 
 /// The page of one mount, ready to answer.
@@ -33,6 +35,7 @@ pub(crate) struct Dashboard {
     /// The last segment of the page's path: the redirect to the page is relative, so that it is right behind any prefix.
     segment: String,
     html: Body,
+    compressed: bool,
     policy: HeaderValue,
 }
 
@@ -56,6 +59,7 @@ impl Dashboard {
         Self {
             segment: mount.page.rsplit('/').next().unwrap_or_default().to_owned(),
             html: Body::new(html),
+            compressed: mount.compressed,
             policy: policy(mount.frame_ancestors.as_deref()),
         }
     }
@@ -137,7 +141,10 @@ impl Dashboard {
         cache: &'static str,
         headers: &HeaderMap,
     ) -> Response<Bytes> {
-        let (bytes, encoding) = encoded(body, headers);
+        let (bytes, encoding) = match self.compressed {
+            true => encoded(body, headers),
+            false => (body.plain.clone(), None),
+        };
         let tag = HeaderValue::try_from(format!(
             "\"{}{}\"",
             body.hash,
@@ -151,7 +158,7 @@ impl Dashboard {
         for (name, value) in SECURITY {
             head.insert(name.clone(), HeaderValue::from_static(value));
         }
-        if cfg!(feature = "compression") {
+        if self.compressed {
             head.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
         }
         if let Some(encoding) = encoding {
@@ -203,7 +210,7 @@ fn policy(frame_ancestors: Option<&str>) -> HeaderValue {
 
 #[cfg(feature = "compression")]
 fn encoded(body: &Body, headers: &HeaderMap) -> (Bytes, Option<&'static str>) {
-    if accepts_gzip(headers) && !body.gzip.is_empty() {
+    if super::compress::accepts_gzip(headers) && !body.gzip.is_empty() {
         (body.gzip.clone(), Some("gzip"))
     } else {
         (body.plain.clone(), None)
@@ -213,28 +220,6 @@ fn encoded(body: &Body, headers: &HeaderMap) -> (Bytes, Option<&'static str>) {
 #[cfg(not(feature = "compression"))]
 fn encoded(body: &Body, _headers: &HeaderMap) -> (Bytes, Option<&'static str>) {
     (body.plain.clone(), None)
-}
-
-/// RFC 9110, section 12.5.3; `*` is left to the identity.
-#[cfg(feature = "compression")]
-fn accepts_gzip(headers: &HeaderMap) -> bool {
-    let values = headers
-        .get_all(header::ACCEPT_ENCODING)
-        .iter()
-        .filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).any(|coding| {
-        let mut parts = coding.split(';').map(str::trim);
-        let is_gzip = parts
-            .next()
-            .is_some_and(|name| name.eq_ignore_ascii_case("gzip"));
-        let refused = parts.any(|part| {
-            let weight = part
-                .strip_prefix("q=")
-                .and_then(|weight| weight.parse::<f32>().ok());
-            weight.is_some_and(|weight| weight <= 0.0)
-        });
-        is_gzip && !refused
-    })
 }
 
 /// RFC 9110, section 13.1.2: weak comparison.
@@ -551,7 +536,10 @@ mod tests {
     fn compressed_files_decode_to_the_same_bytes() {
         use std::io::Read;
 
-        let page = Dashboard::new(&mount());
+        let page = Dashboard::new(&Mount {
+            compressed: true,
+            ..mount()
+        });
         let with = |accept: &'static str| {
             let mut headers = HeaderMap::new();
             headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(accept));

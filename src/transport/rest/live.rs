@@ -18,8 +18,11 @@ pub(super) fn info(ask: &Ask<'_>) -> Result<Answer, Refusal> {
     let mounts = ask.mounts;
     let mut channels = ask.runtime.hub.channel_names();
     channels.retain(|name| ask.caller.principal.may_read(name));
+    let compresses = ask.runtime.hub.compressor().is_some();
+    let encodings: &[&str] = if compresses { &["gzip"] } else { &[] };
     let features: Vec<&str> = [
         ("axum", cfg!(feature = "axum")),
+        ("compression", compresses),
         ("dashboard", cfg!(feature = "dashboard")),
         ("ws", mounts.ws.is_some()),
     ]
@@ -35,7 +38,7 @@ pub(super) fn info(ask: &Ask<'_>) -> Result<Answer, Refusal> {
         "position": ask.position,
         "channels": channels,
         "transports": {
-            "sse": {"enabled": true, "endpoint": mounts.stream},
+            "sse": {"enabled": true, "endpoint": mounts.stream, "encodings": encodings},
             "websocket": {"enabled": mounts.ws.is_some(), "endpoint": mounts.ws},
         },
         "endpoints": {
@@ -83,6 +86,7 @@ pub(super) fn hub_stats(ask: &Ask<'_>) -> Result<Answer, Refusal> {
             "max_clients": ask.runtime.config.max_clients,
             "hub": Hub::from(&hub),
             "channels": hub.channels,
+            "compression": hub.compression,
             "collector": {
                 "recorded": totals.recorded,
                 "dropped": totals.dropped,
