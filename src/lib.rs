@@ -104,6 +104,7 @@ mod layer;
 mod middleware;
 mod price;
 mod publish;
+mod refusal;
 mod runtime;
 mod sync;
 mod telemetry;

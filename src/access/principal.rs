@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-use super::refusal::Refusal;
+use crate::refusal::Refusal;
 
 /// Who asks for a stream or calls the API, as [`Access`](super::Access) found out.
 ///

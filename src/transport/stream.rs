@@ -148,7 +148,7 @@ pub(crate) fn open(
     }
     let seat = match connections.admission.admit(principal, caller.address) {
         Ok(seat) => seat,
-        Err(refusal) => return refuse(refusal.into(), parts, wait),
+        Err(refusal) => return refuse(refusal, parts, wait),
     };
     let mut subscription = match runtime.hub.subscribe(spec, start) {
         Ok(subscription) => subscription,

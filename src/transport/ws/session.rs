@@ -34,7 +34,7 @@ use super::{
     wire::Wire,
 };
 use crate::{
-    access::{Gate, Principal, Refusal as Denial},
+    access::{Gate, Principal},
     hub::{CloseReason, Gap, Position, Read, Start, Subscription},
     runtime::Runtime,
     sync::lock,
@@ -169,7 +169,7 @@ struct Closing {
     heard: bool,
 }
 
-type Check = Pin<Box<dyn Future<Output = Result<Principal, Denial>> + Send>>;
+type Check = Pin<Box<dyn Future<Output = Result<Principal, Refusal>> + Send>>;
 
 /// A check of credentials that is under way, and what came behind it.
 struct Pending {
@@ -590,11 +590,11 @@ impl Session {
         true
     }
 
-    fn checked(&mut self, result: Result<Principal, Denial>) {
+    fn checked(&mut self, result: Result<Principal, Refusal>) {
         let principal = match result {
             Ok(principal) => principal,
             Err(denial) => {
-                self.error(denial.code(), denial.message(), None);
+                self.refuse(&denial);
                 // Who was somebody stays who it was.
                 if self.feed.is_none() {
                     let (code, why) = match denial.status().as_u16() {

@@ -57,7 +57,7 @@ pub(crate) async fn open(
             Ok(principal) => Some(principal),
             // No credentials: they may come in the first message. Wrong ones are refused.
             Err(refusal) if refusal.code() == "unauthorized" => None,
-            Err(refusal) => return Err(refusal.into()),
+            Err(refusal) => return Err(refusal),
         },
     };
     let terms = Terms {
