@@ -86,6 +86,7 @@
 //! | `dashboard` | yes | the page under `/realtime/` |
 //! | `compression` | | files of the page compressed |
 //! | `jwt` | | `Access::jwt` |
+//! | `tracing` | | `RealtimeHandle::tracing_layer`: the host's own log lines as `log` events |
 //! | `ws` | | WebSocket under `/ws/` |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

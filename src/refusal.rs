@@ -118,6 +118,7 @@ impl Refusal {
         self.status
     }
 
+    #[cfg(any(test, feature = "ws"))]
     pub(crate) fn code(&self) -> &'static str {
         self.code
     }

@@ -104,6 +104,13 @@ async fn run(
 ) -> Result<(), Box<dyn Error>> {
     let realtime = RealtimeLayer::new(config);
     let rt = realtime.handle();
+    // What the program logs with `tracing`, its viewers see.
+    #[cfg(feature = "tracing")]
+    {
+        use tracing_subscriber::{layer::SubscriberExt, util::SubscriberInitExt};
+        let layer = rt.tracing_layer(Level::Info);
+        tracing_subscriber::registry().with(layer).init();
+    }
     let host = match &flags.upstream {
         Some(url) => upstream::router(url, &rt),
         None => api::router(&rt),
@@ -121,6 +128,7 @@ async fn run(
         Some(_) => "token required",
         None => "loopback only",
     };
+    tracing::info!(target: "gateway", %address, access = who, "listening");
     println!("tower-realtime dashboard: http://{address}/realtime/ ({who})");
 
     tokio::spawn(end_on_signal(shutdown.clone()));
@@ -153,7 +161,7 @@ async fn run(
     };
     tokio::select! {
         served = server => served?,
-        () = out_of_patience => {}
+        () = out_of_patience => tracing::warn!(target: "gateway", "answers under way were cut off"),
     }
     Ok(())
 }

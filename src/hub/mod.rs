@@ -322,6 +322,17 @@ impl Hub {
         })
     }
 
+    /// Whether what others must not wait behind may be published: it takes the first half of the inbox only. `false`
+    /// is counted as refused.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn has_room_to_spare(&self) -> bool {
+        let has_room = self.inbox.capacity() * 2 >= self.inbox.max_capacity();
+        if !has_room {
+            self.counters.refused.fetch_add(1, Ordering::Relaxed);
+        }
+        has_room
+    }
+
     /// As [`publish`](Self::publish), and tells where the event went.
     pub(crate) async fn publish_and_wait(
         &self,

@@ -19,6 +19,7 @@ use crate::{
     hub::{ChannelId, ChannelSet, Form, Hub, Refused, Start, ViewSpec},
     middleware::OwnBody,
     runtime::{Runtime, Variant},
+    telemetry::QuietBody,
 };
 
 /// What a stream is asked for.
@@ -181,7 +182,7 @@ pub(crate) fn open(
     };
     let first = sse::established(&first, &subscription, retry);
     let body = SseBody::new(first, subscription, runtime.clock, retry);
-    let mut answer = sse::answer(OwnBody::stream(body));
+    let mut answer = sse::answer(OwnBody::stream(QuietBody::new(body)));
     if let Some(Ok(token)) = token.map(HeaderValue::try_from) {
         answer.headers_mut().insert("x-reconnect-token", token);
     }

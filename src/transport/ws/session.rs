@@ -38,6 +38,7 @@ use crate::{
     hub::{CloseReason, Gap, Position, Read, Start, Subscription},
     runtime::Runtime,
     sync::lock,
+    telemetry::Quiet,
     transport::{
         answer::Refusal,
         connections::{Connection, Connections, Newcomer, Session as SessionId},
@@ -821,6 +822,8 @@ impl Session {
                 self.let_go(CloseReason::Shutdown);
             }
             let mut moved = self.poll_check(cx);
+            // The host's own check may say what it likes; what is logged about our bytes is no line.
+            let _quiet = Quiet::enter();
             match self.poll_input(cx) {
                 Poll::Ready(Ok(())) => moved = true,
                 Poll::Ready(Err(over)) => return Poll::Ready(over),
