@@ -213,7 +213,6 @@ pub(crate) const MAX_FIELDS: usize = 32;
 /// What a field of a line says, as JSON has it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
-#[cfg_attr(not(feature = "tracing"), allow(dead_code))]
 pub(crate) enum FieldValue {
     Text(String),
     Signed(i64),
@@ -314,6 +313,22 @@ impl Source for LogLine {
 }
 
 impl FieldValue {
+    /// What is neither a text nor a number nor a flag is told as the JSON that it is, if it is short.
+    pub(crate) fn of_json(value: serde_json::Value) -> Self {
+        use serde_json::Value;
+
+        match value {
+            Value::Bool(flag) => Self::Flag(flag),
+            Value::Number(number) => match (number.as_i64(), number.as_u64()) {
+                (Some(number), _) => Self::Signed(number),
+                (_, Some(number)) => Self::Unsigned(number),
+                _ => Self::Float(number.as_f64().unwrap_or(f64::NAN)),
+            },
+            Value::String(text) => Self::Text(Short::of(text, MAX_FIELD_BYTES)),
+            other => Self::Text(Short::of(other.to_string(), MAX_FIELD_BYTES)),
+        }
+    }
+
     fn weight(&self) -> usize {
         match self {
             Self::Text(text) => text.len(),

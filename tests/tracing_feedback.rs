@@ -103,7 +103,8 @@ async fn whoever_reads_the_log_does_not_fill_it() {
     assert!(SEEN.load(Ordering::Relaxed) > 3);
     for n in 0..50 {
         host.rt.log(Level::Info, "probe", n.to_string());
-        let is_probe = |event: &support::Event| event.data["message"] == n.to_string();
+        let is_probe =
+            |event: &support::Event| event.data["message"].as_str() == Some(&*n.to_string());
         stream.wait_until("the probe", is_probe).await;
         shared.wait_until("the probe", is_probe).await;
     }

@@ -53,7 +53,7 @@ impl Principal {
         }
     }
 
-    pub(super) fn anonymous() -> Self {
+    pub(crate) fn anonymous() -> Self {
         Self {
             anonymous: true,
             ..Self::viewer("anonymous")

@@ -89,6 +89,8 @@ struct Counters {
     gaps: AtomicU64,
     stalled: AtomicU64,
     joined: AtomicU64,
+    /// To those who have left.
+    left_bytes: AtomicU64,
     resumes: [AtomicU64; 4],
 }
 
@@ -331,6 +333,18 @@ impl Hub {
             self.counters.refused.fetch_add(1, Ordering::Relaxed);
         }
         has_room
+    }
+
+    /// Tells newcomers of a state channel how things stand now, without telling those who read it already: for what
+    /// is published when it changes in kind, and whose numbers change all the time. Nothing happens where nothing of
+    /// the key was published.
+    pub(crate) fn refresh(&self, channel: ChannelId, source: Arc<dyn Source>) {
+        let unix_ms = self.clock.unix_ms();
+        let mut state = lock(&self.state);
+        let channel = state.channels.get_mut(channel.0 as usize);
+        if let Some(Log::State(log)) = channel.map(|channel| &mut channel.log) {
+            log.refresh(source, unix_ms);
+        }
     }
 
     /// As [`publish`](Self::publish), and tells where the event went.

@@ -43,7 +43,6 @@ impl Query {
         Self { pairs }
     }
 
-    #[cfg(feature = "ws")]
     pub(crate) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
         self.pairs
             .iter()
