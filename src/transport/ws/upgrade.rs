@@ -36,6 +36,12 @@ pub(crate) async fn open(
 ) -> Result<Answer, Refusal> {
     let protocol = parts.extensions.get::<Protocol>().map(Protocol::as_str);
     let (mut names, tenant) = place(rest)?;
+    if names.is_empty() {
+        let listed = query
+            .get_text("channels")
+            .or_else(|| query.get_text("metrics"));
+        names = params::list(listed).map(ToOwned::to_owned).collect();
+    }
     let compression = shared.runtime.config.ws_deflate;
     let accepted = handshake::accept(
         &parts.method,
@@ -48,12 +54,6 @@ pub(crate) async fn open(
         Ok(accepted) => accepted,
         Err(refusal) => return Err(no_upgrade(shared, parts, &names, refusal).await),
     };
-    if names.is_empty() {
-        let listed = query
-            .get_text("channels")
-            .or_else(|| query.get_text("metrics"));
-        names = params::list(listed).map(ToOwned::to_owned).collect();
-    }
     let Some(upgrade) = parts.extensions.get::<OnUpgrade>().cloned() else {
         return Err(Refusal::new(
             StatusCode::NOT_IMPLEMENTED,
