@@ -16,6 +16,7 @@ mod traffic;
 mod upstream;
 
 use std::{
+    convert::Infallible,
     error::Error,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     process::ExitCode,
@@ -26,11 +27,14 @@ use std::{
     time::Duration,
 };
 
+use axum::{extract::Request, http::Uri, response::IntoResponse};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tower::{Service, util::MapRequest};
 use tower_realtime::{
     Access, ChannelConfig, Event, Level, Priority, RealtimeConfig, RealtimeHandle, RealtimeLayer,
+    RealtimeRoutes,
 };
 
 use flags::{Command, Flags};
@@ -117,6 +121,10 @@ async fn run(
     };
     // The layer goes on last, so that the fallback's 404s are counted too.
     let app = host
+        .route_service(
+            "/admin/ws/broadcast",
+            alias(realtime.routes(), "/api/realtime/broadcast"),
+        )
         .fallback(|| async { reply::Failure::not_found("no such path; try /v1/models") })
         .layer(realtime);
 
@@ -164,6 +172,21 @@ async fn run(
         () = out_of_patience => tracing::warn!(target: "gateway", "answers under way were cut off"),
     }
     Ok(())
+}
+
+/// Another address for one of the layer's own paths, for clients that know it by that.
+fn alias(
+    routes: RealtimeRoutes,
+    path: &'static str,
+) -> impl Service<Request, Response: IntoResponse, Error = Infallible, Future: Send + 'static>
++ Clone
++ Send
++ Sync
++ 'static {
+    MapRequest::new(routes, move |mut request: Request| {
+        *request.uri_mut() = Uri::from_static(path);
+        request
+    })
 }
 
 /// What a browser on this machine can open: a listener on every address is reached through loopback.
