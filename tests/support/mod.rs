@@ -9,6 +9,7 @@ mod answer;
 mod client;
 mod proxy;
 mod sse;
+mod viewer;
 #[cfg(feature = "ws")]
 mod ws;
 
@@ -24,6 +25,7 @@ pub use answer::Answer;
 pub use client::{Connection, Request, get, post, request};
 pub use proxy::{Flow, Proxy};
 pub use sse::{Event, Stream, parse};
+pub use viewer::{Told, Transport, Viewer};
 #[cfg(feature = "ws")]
 pub use ws::{Closed, Socket};
 
