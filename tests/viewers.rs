@@ -4,7 +4,7 @@ mod support;
 
 use std::{collections::BTreeSet, time::Duration};
 
-use axum::{Json, Router, routing::post};
+use axum::{Extension, Json, Router, routing::post};
 use serde_json::{Value, json};
 use support::{Host, Transport, assert_fields, config, get, soon};
 use tower_realtime::{Access, ChannelConfig, Event, Principal, RealtimeConfig, RequestMeter};
@@ -32,7 +32,7 @@ over_both! {
 }
 
 fn app() -> Router {
-    async fn chat(meter: RequestMeter, Json(said): Json<Value>) {
+    async fn chat(Extension(meter): Extension<RequestMeter>, Json(said): Json<Value>) {
         let text = |name: &str| said[name].as_str().unwrap_or_default().to_owned();
         meter
             .provider(text("provider"))

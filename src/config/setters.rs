@@ -374,8 +374,9 @@ impl RealtimeConfig {
         self
     }
 
-    /// How many messages a minute one WebSocket may send; one that goes on is told so and closed. Takes 1 to
-    /// 1,000,000. Defaults to 100.
+    /// How many messages a minute one WebSocket may send; one that goes on is told so and closed. As many calls a
+    /// minute one principal may make that change something over REST, and ten times as many tickets one may ask for
+    /// from one address; then the answer is 429. Takes 1 to 1,000,000. Defaults to 100.
     #[must_use]
     pub fn inbound_per_minute(mut self, messages: usize) -> Self {
         self.inbound_per_minute = messages;
