@@ -18,7 +18,7 @@ use crate::{
     config::RealtimeConfig,
     error::Error,
     handle::RealtimeHandle,
-    middleware::{Own, RealtimeService, Recorder, ResponseBody},
+    middleware::{Own, RealtimeService, ResponseBody, Watch},
     runtime::{Keeper, Runtime},
     transport::Router,
 };
@@ -34,9 +34,8 @@ use crate::{
 /// Cloning is cheap and shares everything. Applied twice around the same service, it records once.
 #[derive(Clone, Debug)]
 pub struct RealtimeLayer {
-    recorder: Arc<Recorder>,
+    watch: Arc<Watch>,
     router: Arc<Router>,
-    answers: bool,
 }
 
 impl RealtimeLayer {
@@ -63,10 +62,10 @@ impl RealtimeLayer {
         let runtime = Runtime::new(config)?;
         let recorder = Arc::new(runtime.recorder());
         let router = Arc::new(Router::new(Arc::new(Keeper { runtime }))?);
+        let own = answers.then(|| router.clone() as Arc<dyn Own>);
         Ok(Self {
-            recorder,
+            watch: Arc::new(Watch::new(recorder, own)),
             router,
-            answers,
         })
     }
 
@@ -78,9 +77,10 @@ impl RealtimeLayer {
     /// The same layer without the paths: for services whose numbers are to be watched elsewhere.
     #[must_use]
     pub fn record_only(&self) -> Self {
+        let recorder = self.watch.recorder().clone();
         Self {
-            answers: false,
-            ..self.clone()
+            watch: Arc::new(Watch::new(recorder, None)),
+            router: self.router.clone(),
         }
     }
 
@@ -98,11 +98,7 @@ impl<S> Layer<S> for RealtimeLayer {
 
     /// Clones two `Arc`s: axum calls this for every route, and on an unresolved router for every request.
     fn layer(&self, inner: S) -> Self::Service {
-        let own: Option<Arc<dyn Own>> = match self.answers {
-            true => Some(self.router.clone()),
-            false => None,
-        };
-        RealtimeService::new(inner, self.recorder.clone(), own)
+        RealtimeService::new(inner, self.watch.clone())
     }
 }
 

@@ -32,9 +32,14 @@ struct Counts {
     addresses: HashMap<IpAddr, usize>,
 }
 
-/// One admitted client; dropping it frees its place.
+/// One admitted client; dropping it frees its place. Empty where no limit counts it, as an idle viewer shall be small.
 #[derive(Debug)]
 pub(crate) struct Seat {
+    _counted: Option<Box<Counted>>,
+}
+
+#[derive(Debug)]
+struct Counted {
     admission: Arc<Admission>,
     user: Option<Owner>,
     address: Option<IpAddr>,
@@ -61,6 +66,9 @@ impl Admission {
         let address = address
             .filter(|_| self.max_of_address.is_some())
             .map(household);
+        if user.is_none() && address.is_none() {
+            return Ok(Seat { _counted: None });
+        }
         let mut counts = lock(&self.counts);
         let is_full = |held: Option<&usize>, max: Option<usize>| {
             max.is_some_and(|max| held.copied().unwrap_or(0) >= max)
@@ -89,15 +97,18 @@ impl Admission {
         if let Some(address) = address {
             *counts.addresses.entry(address).or_default() += 1;
         }
-        Ok(Seat {
+        let counted = Counted {
             admission: self.clone(),
             user,
             address,
+        };
+        Ok(Seat {
+            _counted: Some(Box::new(counted)),
         })
     }
 }
 
-impl Drop for Seat {
+impl Drop for Counted {
     fn drop(&mut self) {
         let mut counts = lock(&self.admission.counts);
         if let Some(user) = &self.user {

@@ -83,7 +83,10 @@ impl Aggregator {
     /// Takes everything that the collector has, and hands out the rows that nobody has taken yet, in batches of at most
     /// 128. To be called at least every few seconds, so that slots close on time.
     pub(crate) fn drain(&self) -> Vec<Arc<Rows>> {
-        self.pumped(|state| state.ready.take())
+        self.pumped(|state| {
+            state.ladder.prepare();
+            state.ready.take()
+        })
     }
 
     /// Takes everything that the collector has, and leaves the rows for [`drain`](Self::drain).

@@ -12,6 +12,7 @@ mod histogram;
 mod json;
 mod logs;
 mod memory;
+mod merged;
 mod points;
 mod providers;
 mod reading;

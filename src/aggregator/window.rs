@@ -8,6 +8,7 @@ use crate::error::{Error, Kind};
 
 use super::{
     counts::{Counts, Sample},
+    merged::Merged,
     points::Points,
     ring::{Clear, Ring},
     slot::{Keys, Slot},
@@ -22,6 +23,8 @@ const COARSE: u64 = 1_800;
 const FINE_SLOTS: usize = 32;
 /// A day, and the slot in progress.
 const COARSE_SLOTS: usize = 49;
+/// How many closed slots are added up ahead at once: with full tables about a millisecond.
+const PREPARED: usize = 4;
 
 /// A span that numbers are taken over, up to now.
 ///
@@ -152,14 +155,6 @@ pub(crate) struct Ladder {
     merged: [Merged; Window::ALL.len()],
 }
 
-/// The closed slots of a window put together, kept until another one closes: a snapshot reads this and the slots in
-/// progress. Built when somebody asks for the window, not before.
-#[derive(Debug, Default)]
-struct Merged {
-    range: std::ops::Range<u64>,
-    slot: Option<Box<Slot>>,
-}
-
 /// What a window consists of: slots that add up to it.
 #[derive(Debug)]
 pub(crate) struct View<'a> {
@@ -277,40 +272,24 @@ impl Ladder {
             }
         }
         if level.seconds != FINE {
-            slots.extend(self.unfolded());
+            slots.extend(unfolded(&self.fine, self.open_from, self.current));
         }
         (slots, first * level.seconds)
     }
 
     /// Everything of a window, with the closed slots put together.
     pub(crate) fn view(&mut self, window: Window) -> View<'_> {
-        let (_, first, closed_to, _) = self.range(window);
+        let (_, first, closed_to, current) = self.range(window);
         let range = first..closed_to.max(first);
-        if self.merged[window as usize].range != range {
-            let mut slot = self.merged[window as usize]
-                .slot
-                .take()
-                .unwrap_or_else(|| Box::new(Slot::new(self.max_users)));
-            slot.clear();
-            let (level, ..) = self.range(window);
-            for number in range.clone() {
-                if let Some(closed) = level.slots.get(number) {
-                    slot.merge(closed);
-                }
-            }
-            self.merged[window as usize] = Merged {
-                range: range.clone(),
-                slot: Some(slot),
-            };
-        }
-        let (level, _, _, current) = self.range(window);
-        let mut slots = Vec::new();
-        slots.extend(self.merged[window as usize].slot.as_deref());
+        let level = level_of(window, [&self.fine, &self.middle, &self.coarse]);
+        let merged = &mut self.merged[window as usize];
+        let merged = merged.of(range.clone(), current, &level.slots, self.max_users);
+        let mut slots: Vec<&Slot> = merged.into_iter().collect();
         for number in range.end..=current {
             slots.extend(level.slots.get(number).map(|slot| &**slot));
         }
         if level.seconds != FINE {
-            slots.extend(self.unfolded());
+            slots.extend(unfolded(&self.fine, self.open_from, self.current));
         }
         View {
             slots,
@@ -318,21 +297,30 @@ impl Ladder {
         }
     }
 
+    /// Puts together, a few slots at a call, what windows that are being read will consist of when their next slot
+    /// closes, so that no reader has to wait for it.
+    pub(crate) fn prepare(&mut self) {
+        let mut left = PREPARED;
+        for window in Window::ALL {
+            let (.., current) = self.range(window);
+            let level = level_of(window, [&self.fine, &self.middle, &self.coarse]);
+            let merged = &mut self.merged[window as usize];
+            left -= merged.prepare(current, left, &level.slots, self.max_users);
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn additions(&self) -> usize {
+        self.merged.iter().map(Merged::additions).sum()
+    }
+
     /// The level that a window is read from, its first slot, the first that may still change, and the one in progress.
     fn range(&self, window: Window) -> (&Level, u64, u64, u64) {
         let seconds = window.seconds();
-        let level = [&self.fine, &self.middle, &self.coarse]
-            .into_iter()
-            .find(|level| level.seconds * (level.slots.len() as u64 - 1) >= seconds)
-            .unwrap_or(&self.coarse);
+        let level = level_of(window, [&self.fine, &self.middle, &self.coarse]);
         let current = self.current * FINE / level.seconds;
         let first = current.saturating_sub(seconds.div_ceil(level.seconds));
         (level, first, self.open_from * FINE / level.seconds, current)
-    }
-
-    fn unfolded(&self) -> impl Iterator<Item = &Slot> {
-        (self.open_from..=self.current)
-            .filter_map(|number| self.fine.slots.get(number).map(|slot| &**slot))
     }
 
     fn open(&mut self, number: u64) -> &mut Slot {
@@ -359,6 +347,18 @@ impl Ladder {
     }
 }
 
+/// The finest level that reaches back far enough.
+fn level_of(window: Window, levels: [&Level; 3]) -> &Level {
+    let reaches =
+        |level: &&Level| level.seconds * (level.slots.len() as u64 - 1) >= window.seconds();
+    levels.into_iter().find(reaches).unwrap_or(levels[2])
+}
+
+/// The open slots, of which the coarser levels know nothing yet.
+fn unfolded(fine: &Level, open_from: u64, current: u64) -> impl Iterator<Item = &Slot> {
+    (open_from..=current).filter_map(|number| fine.slots.get(number).map(|slot| &**slot))
+}
+
 /// The window size in whole 10 s slots, from 10 s to 5 minutes.
 fn middle_seconds(window_size: Duration) -> u64 {
     window_size
@@ -374,7 +374,7 @@ fn middle_slots(window_size: Duration, window_count: usize) -> usize {
     count as usize + 1
 }
 
-/// How many slots there can be at most, with the five merged ones.
+/// How many slots there can be at most, with the merged ones: two for each window.
 pub(crate) fn slot_count(window_size: Duration, window_count: usize) -> usize {
-    FINE_SLOTS + middle_slots(window_size, window_count) + COARSE_SLOTS + Window::ALL.len()
+    FINE_SLOTS + middle_slots(window_size, window_count) + COARSE_SLOTS + 2 * Window::ALL.len()
 }

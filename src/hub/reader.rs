@@ -76,7 +76,8 @@ pub(crate) struct Reader {
     expires_us: AtomicU64,
     has_wish: AtomicBool,
     /// What it shall read from now on; its subscription sees to it when it is polled next.
-    wish: Mutex<Option<ViewSpec>>,
+    /// Boxed, because few readers ever have one.
+    wish: Mutex<Option<Box<ViewSpec>>>,
     seat: Mutex<Seat>,
 }
 
@@ -139,7 +140,7 @@ impl Reader {
 
     /// Makes it read something else, from where it is; the newest wish counts.
     pub(crate) fn wish(&self, spec: ViewSpec) {
-        *lock(&self.wish) = Some(spec);
+        *lock(&self.wish) = Some(Box::new(spec));
         self.has_wish.store(true, Ordering::SeqCst);
         self.wake();
     }
@@ -148,7 +149,7 @@ impl Reader {
         if !self.has_wish.load(Ordering::Relaxed) || !self.has_wish.swap(false, Ordering::SeqCst) {
             return None;
         }
-        lock(&self.wish).take()
+        lock(&self.wish).take().map(|spec| *spec)
     }
 
     /// Asks to be woken. The caller looks once more for news afterwards: either it sees them, or whoever makes

@@ -156,7 +156,7 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
 
 fn poll_host<B: Body<Data = Bytes>>(
     mut body: Pin<&mut B>,
-    recording: &mut Recording,
+    recording: &Recording,
     cx: &mut Context<'_>,
 ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
     recording.set_polling(true);

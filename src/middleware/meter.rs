@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use super::recorder::Recorder;
+use super::{recorder::Recorder, recording::Seen};
 use crate::collector::{Extra, LabelId, Method, cut};
 
 /// Longest value of a label of the host.
@@ -84,6 +84,7 @@ pub(super) struct MeterState {
     /// Locked only by the calls that few requests make (`fail`, `label`, a user that found no number), and at the
     /// end where there was one.
     extra: Mutex<Option<Box<Extra>>>,
+    pub(super) seen: Seen,
 }
 
 /// The record has been made.
@@ -329,6 +330,7 @@ impl MeterState {
             cached: AtomicU64::new(0),
             cost_nanos: AtomicU64::new(0),
             extra: Mutex::new(extra),
+            seen: Seen::new(),
         }
     }
 

@@ -20,4 +20,4 @@ pub use future::ResponseFuture;
 pub use meter::{RequestMeter, Usage};
 pub(crate) use recorder::Recorder;
 pub use service::RealtimeService;
-pub(crate) use service::{Own, OwnRequestBody};
+pub(crate) use service::{Own, OwnRequestBody, Watch};

@@ -9,7 +9,8 @@ use std::{
     },
 };
 
-use http::{Extensions, HeaderMap, HeaderName, Version, header::HeaderValue};
+use http::{Extensions, HeaderMap, HeaderName, Request, Version, header::HeaderValue};
+use http_body::Body;
 
 use super::{
     meter::{MeterState, RequestHead, RequestMeter},
@@ -115,25 +116,33 @@ impl Recorder {
         }
     }
 
-    /// Begins the recording of a request. `None` where it is switched off, or watches the request already: the
-    /// layer was added twice.
-    pub(super) fn begin(self: &Arc<Self>, request: Incoming<'_>) -> Option<Recording> {
+    /// Begins the recording of a request, and puts the meter into its extensions. `route` is what the host's hook
+    /// said. `None` where recording is switched off, or this recorder watches the request already: the layer was
+    /// added twice.
+    #[inline]
+    pub(super) fn begin<B: Body>(
+        self: &Arc<Self>,
+        request: &mut Request<B>,
+        route: Option<Cow<'static, str>>,
+    ) -> Option<Recording> {
         if !self.enabled {
             return None;
         }
-        let outer = request.extensions.get::<RequestMeter>();
+        let head = RequestHead {
+            method: method(request.method()),
+            http2: request.version() == Version::HTTP_2,
+            bytes: request.body().size_hint().exact(),
+            route: self.route(route, request.extensions()),
+            request_id: request_id(request.headers()),
+        };
+        let outer = request.extensions().get::<RequestMeter>();
         if outer.is_some_and(|outer| outer.belongs_to(self)) {
             return None;
         }
-        let head = RequestHead {
-            method: method(request.method),
-            http2: request.version == Version::HTTP_2,
-            bytes: request.bytes,
-            route: self.route(request.route, request.extensions),
-            request_id: request_id(request.headers),
-        };
         let state = MeterState::new(self.clone(), outer.cloned(), head);
-        Some(Recording::new(Arc::new(state)))
+        let recording = Recording::new(Arc::new(state));
+        request.extensions_mut().insert(recording.meter());
+        Some(recording)
     }
 
     fn route(&self, hooked: Option<Cow<'static, str>>, extensions: &Extensions) -> LabelId {
@@ -151,18 +160,6 @@ impl fmt::Debug for Recorder {
             .field("collector", &self.collector)
             .finish_non_exhaustive()
     }
-}
-
-/// The parts of a request that are looked at.
-pub(super) struct Incoming<'a> {
-    pub(super) method: &'a http::Method,
-    pub(super) version: Version,
-    pub(super) headers: &'a HeaderMap,
-    pub(super) extensions: &'a Extensions,
-    /// The body's length, where it is known beforehand.
-    pub(super) bytes: Option<u64>,
-    /// What the host's hook said.
-    pub(super) route: Option<Cow<'static, str>>,
 }
 
 fn method(method: &http::Method) -> Method {

@@ -1,7 +1,6 @@
 //! The service: hands our own paths to whoever answers them, and records the others.
 
 use std::{
-    borrow::Cow,
     fmt,
     future::Future,
     pin::Pin,
@@ -18,8 +17,7 @@ use tower::Service;
 use super::{
     body::{OwnBody, ResponseBody},
     future::ResponseFuture,
-    recorder::{Incoming, Recorder},
-    recording::Recording,
+    recorder::Recorder,
 };
 
 /// The request body that our own paths get.
@@ -43,17 +41,38 @@ pub(crate) trait Own: Send + Sync {
 #[derive(Clone)]
 pub struct RealtimeService<S> {
     inner: S,
+    watch: Arc<Watch>,
+}
+
+/// What all services of a layer share. One pointer, because axum clones the service for every request.
+pub(crate) struct Watch {
     recorder: Arc<Recorder>,
     own: Option<Arc<dyn Own>>,
 }
 
+impl Watch {
+    /// Records with `recorder`, and answers the paths that `own` claims.
+    pub(crate) fn new(recorder: Arc<Recorder>, own: Option<Arc<dyn Own>>) -> Self {
+        Self { recorder, own }
+    }
+
+    pub(crate) fn recorder(&self) -> &Arc<Recorder> {
+        &self.recorder
+    }
+}
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watch")
+            .field("recorder", &self.recorder)
+            .field("answers", &self.own.is_some())
+            .finish()
+    }
+}
+
 impl<S> RealtimeService<S> {
-    pub(crate) fn new(inner: S, recorder: Arc<Recorder>, own: Option<Arc<dyn Own>>) -> Self {
-        Self {
-            inner,
-            recorder,
-            own,
-        }
+    pub(crate) fn new(inner: S, watch: Arc<Watch>) -> Self {
+        Self { inner, watch }
     }
 }
 
@@ -73,21 +92,22 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqB>) -> Self::Future {
-        self.recorder.touch();
-        if let Some(own) = &self.own
+        let recorder = &self.watch.recorder;
+        recorder.touch();
+        if let Some(own) = &self.watch.own
             && own.claims(request.uri().path())
         {
             let (parts, body) = request.into_parts();
             return ResponseFuture::own(own.call(parts, OwnRequestBody::new(body)));
         }
         let mut route = None;
-        if let Some(hook) = self.recorder.hook() {
+        if let Some(hook) = recorder.hook() {
             // The hook looks at a request's head, which is only to be had by taking the request apart.
             let (parts, body) = request.into_parts();
             route = hook(&parts);
             request = Request::from_parts(parts, body);
         }
-        let recording = begin(&self.recorder, &mut request, route);
+        let recording = recorder.begin(&mut request, route);
         // The recording is ours while the inner service is called: should the call panic, it is dropped and records.
         let future = self.inner.call(request);
         ResponseFuture::host(future, recording)
@@ -98,25 +118,7 @@ impl<S: fmt::Debug> fmt::Debug for RealtimeService<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RealtimeService")
             .field("inner", &self.inner)
-            .field("recorder", &self.recorder)
-            .finish_non_exhaustive()
+            .field("watch", &self.watch)
+            .finish()
     }
-}
-
-/// Begins the recording, and puts the meter into the request.
-fn begin<B: Body>(
-    recorder: &Arc<Recorder>,
-    request: &mut Request<B>,
-    route: Option<Cow<'static, str>>,
-) -> Option<Recording> {
-    let recording = recorder.begin(Incoming {
-        method: request.method(),
-        version: request.version(),
-        headers: request.headers(),
-        extensions: request.extensions(),
-        bytes: request.body().size_hint().exact(),
-        route,
-    })?;
-    request.extensions_mut().insert(recording.meter());
-    Some(recording)
 }

@@ -2,6 +2,7 @@
 
 mod lists;
 mod load;
+mod merged;
 mod providers;
 mod shapes;
 mod sums;

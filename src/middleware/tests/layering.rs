@@ -17,7 +17,8 @@ use super::support::{Failure, Observed, ReqBody, Scripted, Step, answers, call, 
 use crate::{
     collector::Limits,
     middleware::{
-        Own, OwnBody, OwnRequestBody, RealtimeService, RequestMeter, Usage, service::OwnFuture,
+        Own, OwnBody, OwnRequestBody, RealtimeService, RequestMeter, Usage, Watch,
+        service::OwnFuture,
     },
 };
 
@@ -81,7 +82,10 @@ impl Own for Pages {
 async fn own_paths_are_answered_and_not_recorded() {
     let observed = Observed::new();
     let host = answers(|| Ok(Response::new(Full::new(Bytes::from_static(b"host")))));
-    let service = RealtimeService::new(host, observed.recorder.clone(), Some(Arc::new(Pages)));
+    let service = RealtimeService::new(
+        host,
+        Arc::new(Watch::new(observed.recorder.clone(), Some(Arc::new(Pages)))),
+    );
     for (path, answer) in [
         ("/own/echo", "asked"),
         ("/own/stream", "streamed"),
@@ -204,7 +208,7 @@ mod axum {
                 }),
             )
             .layer(layer_fn(move |inner| {
-                RealtimeService::new(inner, recorder.clone(), None)
+                RealtimeService::new(inner, Arc::new(Watch::new(recorder.clone(), None)))
             }));
 
         let answer = request(router.clone(), "/models/7?key=secret").await;

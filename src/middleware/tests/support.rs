@@ -17,7 +17,7 @@ use tower::Service;
 use crate::{
     clock::Clock,
     collector::{Collector, LabelId, LabelTable, Limits, Record},
-    middleware::{RealtimeService, Recorder},
+    middleware::{RealtimeService, Recorder, Watch},
 };
 
 pub(super) type ReqBody = http_body_util::Full<Bytes>;
@@ -55,7 +55,7 @@ impl Observed {
     }
 
     pub(super) fn layer<S>(&self, inner: S) -> RealtimeService<S> {
-        RealtimeService::new(inner, self.recorder.clone(), None)
+        RealtimeService::new(inner, Arc::new(Watch::new(self.recorder.clone(), None)))
     }
 
     pub(super) fn in_flight(&self) -> u64 {
