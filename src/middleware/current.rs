@@ -16,7 +16,7 @@ pub(super) struct Entered {
 }
 
 impl Entered {
-    /// Costs a load where the request came without an id, and nothing where nobody asks.
+    /// Costs a load where the request came without an id, and nothing without the feature `tracing`.
     #[inline]
     pub(super) fn enter(state: &Arc<MeterState>) -> Self {
         let named = cfg!(feature = "tracing") && state.has_extra();
