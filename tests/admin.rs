@@ -211,6 +211,15 @@ async fn channels_come_and_go_while_the_stream_is_open() {
     )
     .await;
     assert!(wrong.refusal(400).contains("'level'"));
+    // The rate is the connection's, for as long as it lasts.
+    let rate = json!({"channels": ["a"], "filter": {"max_rate": 5}});
+    let wrong = post(&host, &path, "ana", rate).await;
+    assert!(wrong.refusal(400).contains("'filter.max_rate'"));
+    let slow = stream(&host, "/stream/a?max_rate=7&type=Tick", "ana").await;
+    let path = format!("{CONNECTIONS}/{}/subscribe", id_of(&slow));
+    let errors = json!({"channels": ["a"], "filter": {"only_errors": true}});
+    let changed = post(&host, &path, "ana", errors).await.data();
+    assert_eq!(changed["filter"], "only_errors=true&max_rate=7");
 }
 
 #[tokio::test]

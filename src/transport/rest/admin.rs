@@ -92,7 +92,10 @@ pub(crate) fn change(
     let mut selection = lock(&connection.selection);
     let mut wanted = Selection {
         names: selection.names.clone(),
-        query: filter.unwrap_or_else(|| selection.query.clone()),
+        query: match filter {
+            Some(filter) => with_rate_of(&selection.query, filter),
+            None => selection.query.clone(),
+        },
         tenant: selection.tenant.clone(),
     };
     match change {
@@ -117,7 +120,6 @@ pub(crate) fn change(
     }
     // By the rights of whoever reads, also where an admin asks.
     let query = Query::parse(Some(&wanted.query))?;
-    params::max_rate(&query)?;
     let spec = stream::view_spec(
         runtime,
         &connection.principal,
@@ -156,6 +158,18 @@ pub(crate) fn change(
     })))
 }
 
+/// A filter with the `max_rate` that the connection was opened with, which lasts as long as the connection.
+fn with_rate_of(query: &str, mut filter: String) -> String {
+    let rate = query.split('&').find(|pair| pair.starts_with("max_rate="));
+    if let Some(rate) = rate {
+        if !filter.is_empty() {
+            filter.push('&');
+        }
+        filter.push_str(rate);
+    }
+    filter
+}
+
 /// An object of criteria as the query that says the same.
 fn filter_query(filter: &Value) -> Result<String, Refusal> {
     let Value::Object(criteria) = filter else {
@@ -163,6 +177,10 @@ fn filter_query(filter: &Value) -> Result<String, Refusal> {
     };
     let mut pairs = Vec::new();
     for (name, value) in criteria {
+        if name == "max_rate" {
+            let what = "does not change on an open connection: open another one with it";
+            return Err(wrong("filter.max_rate", what));
+        }
         let text = match value {
             Value::Null => continue,
             Value::String(text) => text.clone(),
