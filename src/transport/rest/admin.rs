@@ -16,7 +16,7 @@ use crate::{
         body::{Fields, wrong},
         connections::{Connection, Connections, Selection},
         params,
-        query::Query,
+        query::{self, Query},
         router::Caller,
         stream,
     },
@@ -196,23 +196,13 @@ fn filter_query(filter: &Value) -> Result<String, Refusal> {
                 ));
             }
         };
-        pairs.push(format!("{}={}", encoded(name), encoded(&text)));
+        let mut pair = String::new();
+        query::encode(name, &mut pair);
+        pair.push('=');
+        query::encode(&text, &mut pair);
+        pairs.push(pair);
     }
     Ok(pairs.join("&"))
-}
-
-/// Percent-encoded, all but letters and digits.
-fn encoded(text: &str) -> String {
-    use std::fmt::Write as _;
-    text.bytes().fold(String::new(), |mut encoded, byte| {
-        if byte.is_ascii_alphanumeric() || b"-_.,".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            // Writing to a string does not fail.
-            let _ = write!(encoded, "%{byte:02X}");
-        }
-        encoded
-    })
 }
 
 /// The connection, where the caller may see it: a tenant's principals see their own tenant's.

@@ -1,6 +1,6 @@
 //! Reading: which channels of the hub a connection has, and with which filter.
 
-use std::{collections::BTreeMap, fmt::Write as _, num::NonZeroU32, sync::Arc};
+use std::{collections::BTreeMap, num::NonZeroU32, sync::Arc};
 
 use crate::{
     access::Principal,
@@ -10,7 +10,7 @@ use crate::{
         answer::Refusal,
         connections::Selection,
         params,
-        query::Query,
+        query::{self, Query},
         stream::{self, unknown_channel},
     },
 };
@@ -88,9 +88,9 @@ impl Reading {
             if !text.is_empty() {
                 text.push('&');
             }
-            encode(name, &mut text);
+            query::encode(name, &mut text);
             text.push('=');
-            encode(value, &mut text);
+            query::encode(value, &mut text);
         }
         // By the same way as a URL's: what is not about the filter does not stay.
         self.selection.query = stream::lasting(&text);
@@ -130,19 +130,6 @@ impl Reading {
         match self.parsed().map(|parsed| parsed.max_rate) {
             Ok(Some(rate)) => subscription.limit_rate(rate),
             _ => subscription.lift_rate(),
-        }
-    }
-}
-
-/// Percent-encodes everything but unreserved characters (RFC 3986, section 2.3) and commas.
-fn encode(text: &str, out: &mut String) {
-    for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b',' => {
-                out.push(char::from(byte))
-            }
-            // Writing to a string does not fail.
-            _ => drop(write!(out, "%{byte:02X}")),
         }
     }
 }
