@@ -91,6 +91,58 @@ impl RealtimeHandle {
         let _ = runtime.hub.publish(runtime.built_in.logs, Arc::new(line));
     }
 
+    /// A layer for the host's [`tracing`](https://docs.rs/tracing) subscriber: every line of `level` and above becomes
+    /// a `log` event on the channels `logs` and `all`, with the target as `component`, the fields of the line and of
+    /// its spans as `fields` with their types, and `provider_id` and `request_id` where a field has that name. A line
+    /// without a `request_id` has the `x-request-id` of the request that is being worked on, if it came with one.
+    /// Lines of the `log` crate come through its bridge, with their own target.
+    ///
+    /// ```
+    /// # use tower_realtime::{Access, Level, RealtimeConfig, RealtimeLayer};
+    /// # let realtime = RealtimeLayer::new(RealtimeConfig::new(Access::loopback()));
+    /// use tracing_subscriber::{Layer as _, filter::EnvFilter, layer::SubscriberExt as _};
+    ///
+    /// let rt = realtime.handle();
+    /// let subscriber = tracing_subscriber::registry()
+    ///     .with(tracing_subscriber::fmt::layer().with_filter(EnvFilter::from_default_env()))
+    ///     .with(rt.tracing_layer(Level::Info));
+    /// # drop(subscriber);
+    /// // then: subscriber.init()
+    /// ```
+    ///
+    /// The level is a filter of this layer alone; further ones (`.with_filter(EnvFilter::…)`) narrow it. Spans below
+    /// the level are not looked at, so their fields are not told.
+    ///
+    /// Publishing never blocks. Lines take the first half of the hub's inbox only, so that a flood of them keeps no
+    /// event out; what does not fit is counted as `refused` in `hub/stats`. Of a line, at most 8 KiB of message and
+    /// 32 fields of 512 bytes are told. Lines have no tenant: viewers of a tenant do not see them.
+    ///
+    /// It can't feed on itself. Not told are: the crate's own targets; what is logged while a line is made or
+    /// delivered, which includes everything on the task of a connection that serves a stream of ours; and what
+    /// `hyper`, `h2`, `tokio`, `mio`, `rustls` and their like say below `info`. A host that reads `logs` in process
+    /// ([`subscribe`](Self::subscribe)) and logs each of them has made a circle of its own.
+    ///
+    /// The layer does not keep the background tasks alive. `S` and the return type are those of
+    /// `tracing-subscriber` 0.3.
+    #[cfg(feature = "tracing")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "tracing")))]
+    pub fn tracing_layer<S>(
+        &self,
+        level: Level,
+    ) -> impl tracing_subscriber::Layer<S> + Send + Sync + 'static + use<S>
+    where
+        S: tracing_core::Subscriber + for<'span> tracing_subscriber::registry::LookupSpan<'span>,
+    {
+        let runtime = &self.keeper.runtime;
+        let sink = crate::telemetry::tracing::Sink {
+            hub: Arc::downgrade(&runtime.hub),
+            channel: runtime.built_in.logs,
+            clock: runtime.clock,
+            request_id: crate::middleware::request_id,
+        };
+        crate::telemetry::tracing::layer(sink, level)
+    }
+
     /// Registers a gauge: its value stands in every `system` event and in `/overview`. Read every
     /// [`system_interval`](crate::RealtimeConfig::system_interval) by a background task, so it must be quick; one that panics or is not
     /// finite reads as `null`. A gauge of the same name is replaced.

@@ -1,4 +1,6 @@
-//! JSON that has to stay one line, whoever reads it.
+//! JSON that has to stay one line, whoever reads it, and a short one.
+
+use std::fmt;
 
 /// Replaces U+2028, U+2029 and U+0085 from `start` on by their JSON escapes: some readers end a line at them. They
 /// can only stand inside strings there.
@@ -22,6 +24,73 @@ pub(crate) fn escape_line_separators(out: &mut Vec<u8>, start: usize) {
         rest = &rest[len..];
     }
     out.extend_from_slice(rest);
+}
+
+/// A text that takes no more than so many bytes of a line: what does not fit is left out, and an ellipsis says so.
+/// As a writer it takes what a value shows of itself, and ends it there: nothing longer is ever made.
+#[derive(Debug)]
+pub(crate) struct Short {
+    text: String,
+    left: usize,
+    cut: bool,
+}
+
+impl Short {
+    pub(crate) fn new(bytes: usize) -> Self {
+        Self {
+            text: String::new(),
+            left: bytes,
+            cut: false,
+        }
+    }
+
+    /// A text that is there already; one that fits is not copied.
+    pub(crate) fn of(text: String, bytes: usize) -> String {
+        let len = |text: &str| text.chars().map(escaped_len).sum::<usize>();
+        if text.len() <= bytes && len(&text) <= bytes {
+            return text;
+        }
+        let mut short = Self::new(bytes);
+        // That it was cut is said in it.
+        let _ = fmt::Write::write_str(&mut short, &text);
+        short.into_text()
+    }
+
+    pub(crate) fn into_text(mut self) -> String {
+        if self.cut {
+            self.text.push('…');
+        }
+        self.text
+    }
+}
+
+impl fmt::Write for Short {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        if self.cut {
+            return Err(fmt::Error);
+        }
+        let mut fitting = 0;
+        for c in text.chars() {
+            let len = escaped_len(c);
+            if len > self.left {
+                self.cut = true;
+                break;
+            }
+            self.left -= len;
+            fitting += c.len_utf8();
+        }
+        self.text.push_str(&text[..fitting]);
+        if self.cut { Err(fmt::Error) } else { Ok(()) }
+    }
+}
+
+/// How many bytes a character takes in JSON on a line.
+fn escaped_len(c: char) -> usize {
+    match c {
+        '"' | '\\' | '\n' | '\r' | '\t' => 2,
+        '\u{0}'..='\u{1f}' | '\u{85}' | '\u{2028}' | '\u{2029}' => 6,
+        _ => c.len_utf8(),
+    }
 }
 
 #[cfg(test)]
@@ -48,6 +117,20 @@ mod tests {
             let breaks = line.contains(['\u{2028}', '\u{2029}', '\u{85}', '\n', '\r']);
             prop_assert!(!breaks, "a line break is left");
             prop_assert_eq!(serde_json::from_str::<String>(line).unwrap(), text);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_short_text_takes_no_more_of_a_line(text in "\\PC{0,40}|[\u{0}-\u{20}\u{2028}\u{85}\\\\\"aé€]{0,40}", bytes in 0_usize..80) {
+            let mut out = serde_json::to_vec(&text).unwrap();
+            escape_line_separators(&mut out, 0);
+            let fits = out.len() - 2 <= bytes;
+            let short = Short::of(text.clone(), bytes);
+            prop_assert_eq!(short == text, fits, "{:?}", short);
+            let mut out = serde_json::to_vec(&short).unwrap();
+            escape_line_separators(&mut out, 0);
+            prop_assert!(out.len() - 2 <= bytes + '…'.len_utf8(), "{:?}", short);
         }
     }
 }

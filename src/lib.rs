@@ -32,11 +32,30 @@
 //! | `/realtime/` | the page (feature `dashboard`) |
 //! | `/stream/{channel}`, `/stream?channels=a,b` | Server-Sent Events: `stats`, `logs`, `providers`, `requests`, `alerts`, `system`, the host's own channels, `all` |
 //! | `/stream/reconnect?token=` | the subscription and the position of an earlier stream |
-//! | `/api/realtime/…` | `info`, `metrics`, `series`, `breakdown`, `errors`, `slow`, `providers[/{id}[/metrics]]`, `overview`, `requests`, `hub/stats`, `ticket`, `health/live`, `health/ready` |
+//! | `/ws/{channel}`, `/ws`, `/ws/tenant/{id}` | the same over WebSocket (feature `ws`) |
+//! | `/api/realtime/…` | `info`, `metrics`, `series`, `breakdown`, `errors`, `slow`, `providers[/{id}[/metrics]]`, `overview`, `requests`, `hub/stats`, `connections[/{id}]`, `broadcast`, `test-connection`, `ticket`, `health/live`, `health/ready` |
 //!
 //! Mount points are settings. Everything else is the host's: whole segments are matched, `/streams` is not ours.
 //! Streams resume at a [`Position`]: one number for any set of channels, by `Last-Event-ID`, `since` or
 //! `lastEventId`. What is no longer held is reported in band as a `gap`.
+//!
+//! A parameter that means something is never passed over: a value that is not taken, and on REST a name that the path
+//! does not look at, are 400 with the name and what is taken. `series` takes any of its steps for any range, and
+//! where it keeps no points that fine, the `step` in the answer is the one that it took.
+//!
+//! # WebSocket
+//!
+//! Messages are `{"type", "timestamp", "data", "id", "channel"}`, as text, or as MessagePack with the subprotocol
+//! `msgpack`; deflated once for all who agree on it ([`RealtimeConfig::ws_deflate`]). A client sends `subscribe` and
+//! `unsubscribe` (`{"data": {"channels": […], "filter": {…}}}`), `resume` (`{"data": {"since": "…"}}`), `auth`
+//! (`{"data": {"token": "…"}}`), `ping` and `pong`. Whoever comes without credentials has ten seconds for `auth`.
+//! What a reconnect token can't hold, a subscription of more than about 280 bytes, has `"reconnect_token": null`:
+//! subscribe again, and resume by the last `id`.
+//!
+//! Close codes say whether to come back: 1001 (shutdown, after a `drain` that says when) and 1013 later, 40xx not
+//! with these credentials (4001 not valid, 4003 not allowed, 4008 ended by an admin, 4009 taken over by another
+//! connection of the same session), 41xx after a while (4101 too slow or silent, 4102 too many messages), 42xx at once.
+//! 1012 is never sent: no server knows that it will come back.
 //!
 //! # Where the layer goes
 //!
@@ -86,6 +105,7 @@
 //! | `dashboard` | yes | the page under `/realtime/` |
 //! | `compression` | | gzip for streams, JSON and the page's files, where [`RealtimeConfig::compression`] asks for it |
 //! | `jwt` | | `Access::jwt` |
+//! | `tracing` | | `RealtimeHandle::tracing_layer`: the host's own log lines as `log` events |
 //! | `ws` | | WebSocket under `/ws/` |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -104,6 +124,7 @@ mod layer;
 mod middleware;
 mod price;
 mod publish;
+mod refusal;
 mod runtime;
 mod sync;
 mod telemetry;

@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::{
     error::{Error, Kind},
     hub::{Dialect, Level, Priority, Source, Tags, check_event_type},
+    json_line::Short,
 };
 
 /// The longest data of an event, as JSON, in bytes: an SSE line must stay below 64 KiB, where Go's
@@ -197,16 +198,28 @@ pub struct LogLine {
     component: String,
     provider_id: Option<String>,
     request_id: Option<String>,
-    fields: BTreeMap<String, String>,
+    fields: BTreeMap<String, FieldValue>,
     #[serde(skip)]
     tenant: Option<String>,
 }
 
-/// The longest message, in bytes; longer ones are cut.
-const MAX_MESSAGE_BYTES: usize = 8 * 1024;
+/// The longest message, in bytes as JSON has them; longer ones are cut. All the bounds together stay below
+/// [`MAX_EVENT_BYTES`].
+pub(crate) const MAX_MESSAGE_BYTES: usize = 8 * 1024;
 /// The longest name and value of a field, and the longest component.
-const MAX_FIELD_BYTES: usize = 512;
-const MAX_FIELDS: usize = 32;
+pub(crate) const MAX_FIELD_BYTES: usize = 512;
+pub(crate) const MAX_FIELDS: usize = 32;
+
+/// What a field of a line says, as JSON has it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub(crate) enum FieldValue {
+    Text(String),
+    Signed(i64),
+    Unsigned(u64),
+    Float(f64),
+    Flag(bool),
+}
 
 impl LogLine {
     /// A line of a component. A message over 8 KiB and a component over 512 bytes are cut.
@@ -215,8 +228,8 @@ impl LogLine {
             timestamp: 0,
             timestamp_ms: 0,
             level,
-            message: cut(message.into(), MAX_MESSAGE_BYTES),
-            component: cut(component.into(), MAX_FIELD_BYTES),
+            message: Short::of(message.into(), MAX_MESSAGE_BYTES),
+            component: Short::of(component.into(), MAX_FIELD_BYTES),
             provider_id: None,
             request_id: None,
             fields: BTreeMap::new(),
@@ -227,14 +240,14 @@ impl LogLine {
     /// The provider that it speaks of.
     #[must_use]
     pub fn provider(mut self, id: impl Into<String>) -> Self {
-        self.provider_id = Some(cut(id.into(), MAX_FIELD_BYTES));
+        self.provider_id = Some(Short::of(id.into(), MAX_FIELD_BYTES));
         self
     }
 
     /// The request that it speaks of.
     #[must_use]
     pub fn request(mut self, id: impl Into<String>) -> Self {
-        self.request_id = Some(cut(id.into(), MAX_FIELD_BYTES));
+        self.request_id = Some(Short::of(id.into(), MAX_FIELD_BYTES));
         self
     }
 
@@ -248,13 +261,16 @@ impl LogLine {
     /// A further field; at most 32, each at most 512 bytes.
     #[must_use]
     pub fn field(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        if self.fields.len() < MAX_FIELDS {
-            self.fields.insert(
-                cut(name.into(), MAX_FIELD_BYTES),
-                cut(value.into(), MAX_FIELD_BYTES),
-            );
-        }
+        let value = Short::of(value.into(), MAX_FIELD_BYTES);
+        self.add_field(name.into(), FieldValue::Text(value));
         self
+    }
+
+    /// Adds one whose value is short; one of the same name stays as it is told last.
+    pub(crate) fn add_field(&mut self, name: String, value: FieldValue) {
+        if self.fields.len() < MAX_FIELDS {
+            self.fields.insert(Short::of(name, MAX_FIELD_BYTES), value);
+        }
     }
 
     pub(crate) fn stamp(mut self, unix_ms: u64) -> Self {
@@ -290,22 +306,35 @@ impl Source for LogLine {
         let fields: usize = self
             .fields
             .iter()
-            .map(|(name, value)| name.len() + value.len() + 48)
+            .map(|(name, value)| name.len() + value.weight() + 48)
             .sum();
         self.message.len() + self.component.len() + fields + size_of::<Self>()
     }
 }
 
-/// Cuts at a character's boundary.
-fn cut(mut text: String, bytes: usize) -> String {
-    if text.len() > bytes {
-        let end = (0..=bytes)
-            .rev()
-            .find(|end| text.is_char_boundary(*end))
-            .unwrap_or(0);
-        text.truncate(end);
+impl FieldValue {
+    /// What is neither a text nor a number nor a flag is told as the JSON that it is, if it is short.
+    pub(crate) fn of_json(value: serde_json::Value) -> Self {
+        use serde_json::Value;
+
+        match value {
+            Value::Bool(flag) => Self::Flag(flag),
+            Value::Number(number) => match (number.as_i64(), number.as_u64()) {
+                (Some(number), _) => Self::Signed(number),
+                (_, Some(number)) => Self::Unsigned(number),
+                _ => Self::Float(number.as_f64().unwrap_or(f64::NAN)),
+            },
+            Value::String(text) => Self::Text(Short::of(text, MAX_FIELD_BYTES)),
+            other => Self::Text(Short::of(other.to_string(), MAX_FIELD_BYTES)),
+        }
     }
-    text
+
+    fn weight(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            _ => 8,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -333,9 +362,9 @@ mod tests {
 
     #[test]
     fn a_log_line_has_the_fields_of_seed_001_and_stays_below_a_line() {
-        let mut line = LogLine::new(Level::Info, "router", "é".repeat(10_000))
-            .provider("p")
-            .request("r");
+        let mut line = LogLine::new(Level::Info, "\u{1}".repeat(1000), "\u{1}é".repeat(10_000))
+            .provider("\u{1}".repeat(1000))
+            .request("\u{1}".repeat(1000));
         for n in 0..100 {
             line = line.field(
                 format!("{n:03}{}", "\u{1}".repeat(1000)),
@@ -356,5 +385,6 @@ mod tests {
             assert!(!value[field].is_null(), "{field}");
         }
         assert_eq!(value["fields"].as_object().unwrap().len(), MAX_FIELDS);
+        assert!(json.len() < MAX_EVENT_BYTES, "{}", json.len());
     }
 }

@@ -379,11 +379,15 @@ impl Runtime {
         }
     }
 
-    /// A provider's first status is told although it has not changed: whoever subscribes gets that of every one.
+    /// Whoever subscribes gets the status of every provider, as it is: a provider's first one is told although it has
+    /// not changed, and what newcomers get is brought up to date.
     fn announce_providers(&self, announced: &mut HashSet<String>) {
         for status in self.aggregator.current_statuses() {
-            if announced.insert(status.provider_id.clone()) {
-                self.publish(self.built_in.providers, Arc::new(status));
+            let is_new = announced.insert(status.provider_id.clone());
+            let status = Arc::new(status);
+            match is_new {
+                true => self.publish(self.built_in.providers, status),
+                false => self.hub.refresh(self.built_in.providers, status),
             }
         }
     }

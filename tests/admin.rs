@@ -211,6 +211,15 @@ async fn channels_come_and_go_while_the_stream_is_open() {
     )
     .await;
     assert!(wrong.refusal(400).contains("'level'"));
+    // The rate is the connection's, for as long as it lasts.
+    let rate = json!({"channels": ["a"], "filter": {"max_rate": 5}});
+    let wrong = post(&host, &path, "ana", rate).await;
+    assert!(wrong.refusal(400).contains("'filter.max_rate'"));
+    let slow = stream(&host, "/stream/a?max_rate=7&type=Tick", "ana").await;
+    let path = format!("{CONNECTIONS}/{}/subscribe", id_of(&slow));
+    let errors = json!({"channels": ["a"], "filter": {"only_errors": true}});
+    let changed = post(&host, &path, "ana", errors).await.data();
+    assert_eq!(changed["filter"], "only_errors=true&max_rate=7");
 }
 
 #[tokio::test]
@@ -290,6 +299,35 @@ async fn a_broadcast_reaches_everybody_who_reads_its_channel() {
         let sentence = post(&host, path, "admin-root", body).await.refusal(400);
         assert!(sentence.contains(names), "{sentence}");
     }
+    for (body, name) in [
+        (
+            json!({"channel": "a", "type": "T", "data": 1, "tenant": "acme"}),
+            "'tenant'",
+        ),
+        (
+            json!({"channel": "all", "type": "T", "data": 1}),
+            "'channel'",
+        ),
+        (
+            json!({"channel": "logs", "type": "T", "data": {}}),
+            "'type'",
+        ),
+        (
+            json!({"channel": "logs", "type": "log", "data": {"level": "info"}}),
+            "'data.message'",
+        ),
+        (
+            json!({"channel": "logs", "type": "log", "data": {"level": "loud", "message": "m"}}),
+            "'data.level'",
+        ),
+        (
+            json!({"channel": "logs", "type": "log", "data": {"message": "m", "field": {}}}),
+            "'data.field'",
+        ),
+    ] {
+        let sentence = post(&host, path, "admin-root", body).await.refusal(400);
+        assert!(sentence.contains(name), "{sentence}");
+    }
     let unknown = json!({"channel": "nothing", "type": "T", "data": 1});
     assert!(
         post(&host, path, "admin-root", unknown)
@@ -299,6 +337,108 @@ async fn a_broadcast_reaches_everybody_who_reads_its_channel() {
     );
     let large = by(support::post(path, " ".repeat(65 * 1024)), "admin-root");
     host.send(large).await.refusal(413);
+}
+
+#[tokio::test]
+async fn a_log_line_can_be_broadcast_as_seed_001_prints_it() {
+    let host = host().await;
+    let mut logs = stream(&host, "/stream/logs?level=info", "ana").await;
+    let mut inside = stream(&host, "/stream/logs", "ana@acme").await;
+    let path = "/api/realtime/broadcast";
+    let body = json!({"channel": "logs", "type": "log", "data": {"level": "info", "message": "Test message"}});
+    assert_eq!(post(&host, path, "admin-root", body).await.status, 201);
+    let line = logs.wait_for("log").await;
+    assert_fields(
+        &line.data,
+        json!({"level": "info", "message": "Test message", "component": "broadcast"}),
+    );
+    let full = json!({"channel": "logs", "type": "log", "data": {
+        "level": "warn", "message": "to acme", "component": "router", "provider_id": "p", "request_id": "r",
+        "fields": {"n": 7, "ratio": 0.5, "on": true, "list": [1]},
+    }});
+    assert_eq!(post(&host, path, "admin-of@acme", full).await.status, 201);
+    // Not the line for everybody: that one is no tenant's.
+    let line = inside.wait_for("log").await;
+    assert_fields(
+        &line.data,
+        json!({
+            "level": "warn", "message": "to acme", "component": "router", "provider_id": "p", "request_id": "r",
+            "fields": {"n": 7, "ratio": 0.5, "on": true, "list": "[1]"},
+        }),
+    );
+}
+
+#[tokio::test]
+async fn the_hubs_numbers_name_users_to_admins_and_bound_the_list() {
+    let host = host().await;
+    let mut held = Vec::new();
+    for user in ["ana", "ana", "ben", "cid@acme", "dot@acme"] {
+        held.push(stream(&host, "/stream/a", user).await);
+    }
+    for n in 0..60 {
+        held.push(stream(&host, "/stream/b", &format!("user-{n}@crowd")).await);
+    }
+    publish(&host, "a", 1);
+    for stream in &mut held[..3] {
+        stream.wait_for("Tick").await;
+    }
+    let path = "/api/realtime/hub/stats";
+    let stats = read(&host, path, "admin-root").await;
+    assert_fields(&stats, json!({"total_clients": 65, "users_total": 64}));
+    let users = stats["users"].as_array().unwrap();
+    assert_eq!(users.len(), 50);
+    assert_fields(
+        &users[0],
+        json!({"user_id": "ana", "tenant_id": null, "connections": 2, "sent_events": 2}),
+    );
+    assert!(users[0]["sent_bytes"].as_u64().unwrap() > 50);
+    let sent = stats["hub"]["sent_bytes"].as_u64().unwrap();
+    assert!(sent >= 3 * 50, "{sent}");
+    assert_eq!(stats["hub"]["evicted"], 0);
+
+    // What was sent stays counted when its reader has left.
+    held.clear();
+    let gone = async { while read(&host, path, "ana").await["total_clients"] != 0 {} };
+    soon("everybody to leave", gone).await;
+    let stats = read(&host, path, "ana").await;
+    assert!(stats["hub"]["sent_bytes"].as_u64().unwrap() >= sent);
+
+    // A viewer sees itself, and a tenant's admin its tenant.
+    let _held = [
+        stream(&host, "/stream/a", "ana").await,
+        stream(&host, "/stream/a", "ben").await,
+        stream(&host, "/stream/a", "cid@acme").await,
+    ];
+    let users = read(&host, path, "ana").await["users"].clone();
+    assert_eq!(users.as_array().unwrap().len(), 1);
+    assert_eq!(users[0]["user_id"], "ana");
+    let of_tenant = read(&host, path, "admin-of@acme").await;
+    assert_fields(
+        &of_tenant,
+        json!({"total_clients": 1, "users_total": 1, "tenant_id": "acme"}),
+    );
+    assert_eq!(of_tenant["users"][0]["user_id"], "cid");
+    assert!(of_tenant.get("hub").is_none() && of_tenant.get("channels").is_none());
+}
+
+#[tokio::test]
+async fn tickets_have_a_rate_of_their_own() {
+    let host = Host::configured(named().inbound_per_minute(2), Router::new()).await;
+    for _ in 0..20 {
+        post(&host, "/api/realtime/ticket", "ana", json!({}))
+            .await
+            .data();
+    }
+    let refused = post(&host, "/api/realtime/ticket", "ana", json!({})).await;
+    refused.refusal(429);
+    assert!(refused.header("retry-after").parse::<u64>().unwrap() >= 1);
+    post(&host, "/api/realtime/ticket", "ben", json!({}))
+        .await
+        .data();
+    // And changing something is another matter.
+    post(&host, "/api/realtime/test-connection", "ana", json!({}))
+        .await
+        .data();
 }
 
 #[tokio::test]
@@ -370,6 +510,9 @@ async fn the_probe_leaves_nothing_behind_and_is_in_no_list() {
     )
     .await
     .data();
+    let websocket = json!({"connection_type": "websocket"});
+    let probe = post(&host, "/api/realtime/test-connection", "ana", websocket).await;
+    assert_eq!(probe.data()["ok"], cfg!(feature = "ws"), "{probe:?}");
     let stats = read(&host, "/api/realtime/hub/stats", "ana").await;
     assert_eq!(stats["total_clients"], 0);
     let info = read(&host, "/api/realtime/info", "ana").await;

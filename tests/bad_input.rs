@@ -58,6 +58,12 @@ async fn a_wrong_parameter_is_named_with_what_it_takes() {
         ("/api/realtime/series?range=-1&step=1", "range"),
         ("/api/realtime/slow?range=99999999999999999999", "range"),
         ("/api/realtime/requests?limit=many", "limit"),
+        ("/api/realtime/overview?window=zz", "window"),
+        ("/api/realtime/requests?window=zz", "window"),
+        ("/api/realtime/providers?window=1h", "window"),
+        ("/api/realtime/metrics?provider_id=groq", "provider_id"),
+        ("/api/realtime/series?window=1h", "window"),
+        ("/api/realtime/info?limit=1", "limit"),
     ] {
         let sentence = host.get(path).await.refusal(400);
         assert!(sentence.contains(parameter), "{path}: {sentence}");

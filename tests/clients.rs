@@ -318,6 +318,29 @@ fn the_printed_curl_lines_work() {
             "curl http://localhost:8080/api/realtime/hub/stats",
             r#""success":true"#,
         ),
+        #[cfg(feature = "ws")]
+        (
+            r#"curl -i -N \
+  -H "Connection: Upgrade" \
+  -H "Upgrade: websocket" \
+  -H "Sec-WebSocket-Version: 13" \
+  -H "Sec-WebSocket-Key: test" \
+  http://localhost:8080/ws/logs"#,
+            r#""type":"logs""#,
+        ),
+        (
+            r#"curl -X POST http://localhost:8080/admin/ws/broadcast \
+  -H "Content-Type: application/json" \
+  -d '{
+    "channel": "logs",
+    "type": "log",
+    "data": {
+      "level": "info",
+      "message": "Test message"
+    }
+  }'"#,
+            r#""channel":"logs","delivered_to":"#,
+        ),
     ] {
         let line = line.replace("localhost:8080", &gateway.address).replace(
             "curl ",
@@ -330,10 +353,21 @@ fn the_printed_curl_lines_work() {
             .map(Running)
             .unwrap();
         let mut stdout = BufReader::new(child.0.stdout.take().unwrap());
-        let mut printed = String::new();
-        while !printed.contains(expected) {
-            let read = stdout.read_line(&mut printed).unwrap();
-            assert_ne!(read, 0, "{line}\nended without {expected:?}:\n{printed}");
+        // Frames are no text, and have no lines.
+        let mut printed = Vec::new();
+        loop {
+            let text = String::from_utf8_lossy(&printed);
+            if text.contains(expected) {
+                break;
+            }
+            let read = stdout.fill_buf().unwrap();
+            assert!(
+                !read.is_empty(),
+                "{line}\nended without {expected:?}:\n{text}"
+            );
+            let len = read.len();
+            printed.extend_from_slice(read);
+            stdout.consume(len);
         }
     }
 }

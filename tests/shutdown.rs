@@ -95,22 +95,6 @@ async fn a_guarded_listener_serves_and_ends() {
 }
 
 #[tokio::test]
-async fn a_drain_ends_streams_and_turns_readiness_off() {
-    let host = Host::start(Router::new().route("/", get(|| async { "hello" }))).await;
-    assert_eq!(host.get("/api/realtime/health/ready").await.status, 200);
-    let stream = host.stream("/stream/all").await;
-    soon("the drain", host.rt.drain(Duration::ZERO)).await;
-    assert_drained(stream).await;
-    assert_eq!(host.get("/api/realtime/health/ready").await.status, 503);
-    assert_eq!(host.get("/api/realtime/health/live").await.status, 200);
-    // A stream that comes too late is told to try elsewhere; the host itself goes on.
-    let (status, headers) = host.connect().await.head(support::get("/stream/all")).await;
-    assert_eq!(status, 503);
-    assert!(headers.contains_key("retry-after"), "{headers:?}");
-    assert_eq!(host.get("/").await.text(), "hello");
-}
-
-#[tokio::test]
 async fn a_subscription_in_process_ends_too() {
     let realtime = RealtimeLayer::new(config());
     let rt = realtime.handle();

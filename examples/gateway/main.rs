@@ -16,6 +16,7 @@ mod traffic;
 mod upstream;
 
 use std::{
+    convert::Infallible,
     error::Error,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     process::ExitCode,
@@ -26,11 +27,14 @@ use std::{
     time::Duration,
 };
 
+use axum::{extract::Request, http::Uri, response::IntoResponse};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tower::{Service, util::MapRequest};
 use tower_realtime::{
     Access, ChannelConfig, Event, Level, Priority, RealtimeConfig, RealtimeHandle, RealtimeLayer,
+    RealtimeRoutes,
 };
 
 use flags::{Command, Flags};
@@ -105,12 +109,23 @@ async fn run(
 ) -> Result<(), Box<dyn Error>> {
     let realtime = RealtimeLayer::new(config);
     let rt = realtime.handle();
+    // What the program logs with `tracing`, its viewers see.
+    #[cfg(feature = "tracing")]
+    {
+        use tracing_subscriber::{layer::SubscriberExt, util::SubscriberInitExt};
+        let layer = rt.tracing_layer(Level::Info);
+        tracing_subscriber::registry().with(layer).init();
+    }
     let host = match &flags.upstream {
         Some(url) => upstream::router(url, &rt),
         None => api::router(&rt),
     };
     // The layer goes on last, so that the fallback's 404s are counted too.
     let app = host
+        .route_service(
+            "/admin/ws/broadcast",
+            alias(realtime.routes(), "/api/realtime/broadcast"),
+        )
         .fallback(|| async { reply::Failure::not_found("no such path; try /v1/models") })
         .layer(realtime);
 
@@ -122,6 +137,7 @@ async fn run(
         Some(_) => "token required",
         None => "loopback only",
     };
+    tracing::info!(target: "gateway", %address, access = who, "listening");
     println!("tower-realtime dashboard: http://{address}/realtime/ ({who})");
 
     tokio::spawn(end_on_signal(shutdown.clone()));
@@ -154,9 +170,24 @@ async fn run(
     };
     tokio::select! {
         served = server => served?,
-        () = out_of_patience => {}
+        () = out_of_patience => tracing::warn!(target: "gateway", "answers under way were cut off"),
     }
     Ok(())
+}
+
+/// Another address for one of the layer's own paths, for clients that know it by that.
+fn alias(
+    routes: RealtimeRoutes,
+    path: &'static str,
+) -> impl Service<Request, Response: IntoResponse, Error = Infallible, Future: Send + 'static>
++ Clone
++ Send
++ Sync
++ 'static {
+    MapRequest::new(routes, move |mut request: Request| {
+        *request.uri_mut() = Uri::from_static(path);
+        request
+    })
 }
 
 /// What a browser on this machine can open: a listener on every address is reached through loopback.

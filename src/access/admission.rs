@@ -9,8 +9,11 @@ use std::{
     sync::Arc,
 };
 
-use super::{principal::Principal, refusal::Refusal};
-use crate::sync::{Mutex, lock};
+use super::principal::Principal;
+use crate::{
+    refusal::Refusal,
+    sync::{Mutex, lock},
+};
 
 /// Counts those who are there. Bounded by `max_clients`: whoever is refused there gives its seat back.
 #[derive(Debug)]

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::{principal::Principal, refusal::Refusal};
+use super::principal::Principal;
+use crate::refusal::Refusal;
 
 pub(super) type Claims = Map<String, Value>;
 

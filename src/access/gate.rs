@@ -17,11 +17,10 @@ use super::{
     policy::Access,
     principal::Principal,
     reconnect::ReconnectTokens,
-    refusal::Refusal,
     secret::TokenKey,
     ticket::{TICKET_TTL, Tickets},
 };
-use crate::{clock::Clock, error::Error};
+use crate::{clock::Clock, error::Error, refusal::Refusal};
 
 /// Everything that stands between a request and an answer of ours.
 #[derive(Debug)]

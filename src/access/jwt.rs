@@ -14,9 +14,11 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 use super::{
     claims::{ClaimNames, Claims},
     principal::Principal,
+};
+use crate::{
+    error::{Error, Kind},
     refusal::Refusal,
 };
-use crate::error::{Error, Kind};
 
 /// Longer texts are not looked at.
 const MAX_TOKEN_LEN: usize = 16 * 1024;
@@ -444,7 +446,7 @@ zBup_errffIttqnoxWM9SSiGeAlPjRcDfSTOM3bvQUizWbigojmBGlp5Lq0FHPGfHirmye7h6bGtMKm1
     fn refused(config: &JwtConfig, token: &str, code: &str) {
         let refusal = config.verify(token).unwrap_err();
         assert_eq!((refusal.status().as_u16(), refusal.code()), (401, code));
-        assert!(!refusal.message().contains(token));
+        assert!(!refusal.sentence().contains(token));
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod admission;
 mod claims;
 mod cors;
 mod credentials;
+mod denied;
 mod encode;
 mod gate;
 #[cfg(feature = "jwt")]
@@ -15,12 +16,12 @@ mod policy;
 mod principal;
 mod rate;
 mod reconnect;
-mod refusal;
 mod secret;
 mod ticket;
 
 pub(crate) use admission::{Admission, Seat};
 pub use cors::Cors;
+pub use denied::Denied;
 pub(crate) use gate::{Gate, GateSettings};
 #[cfg(feature = "jwt")]
 pub use jwt::{JwtConfig, JwtKey};
@@ -31,6 +32,4 @@ pub use policy::Access;
 pub use principal::{Principal, Role};
 pub(crate) use rate::Rates;
 pub(crate) use reconnect::Resume;
-pub use refusal::Denied;
-pub(crate) use refusal::Refusal;
 pub(crate) use secret::TokenKey;

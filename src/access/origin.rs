@@ -2,7 +2,7 @@
 
 use http::{Method, header, request::Parts};
 
-use super::refusal::Refusal;
+use crate::refusal::Refusal;
 
 /// The origins besides our own whose pages are trusted, in lower case.
 #[derive(Clone, Debug, Default)]

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-use super::refusal::Refusal;
+use crate::refusal::Refusal;
 
 /// Who asks for a stream or calls the API, as [`Access`](super::Access) found out.
 ///
@@ -53,7 +53,7 @@ impl Principal {
         }
     }
 
-    pub(super) fn anonymous() -> Self {
+    pub(crate) fn anonymous() -> Self {
         Self {
             anonymous: true,
             ..Self::viewer("anonymous")

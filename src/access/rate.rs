@@ -20,6 +20,8 @@ const MAX_BUCKETS: usize = 4096;
 #[derive(Debug)]
 pub(crate) struct Rates {
     a_minute: u32,
+    /// Not only the anonymous are told apart by their address.
+    by_address: bool,
     clock: Clock,
     buckets: Mutex<HashMap<Key, Bucket>>,
 }
@@ -42,8 +44,18 @@ impl Rates {
         let a_minute = u32::try_from(a_minute).unwrap_or(u32::MAX).max(1);
         Self {
             a_minute,
+            by_address: false,
             clock,
             buckets: Mutex::default(),
+        }
+    }
+
+    /// For each principal at each address: where many hold one token, one of them shall not use up what is there for
+    /// the others.
+    pub(crate) fn by_address(a_minute: usize, clock: Clock) -> Self {
+        Self {
+            by_address: true,
+            ..Self::new(a_minute, clock)
         }
     }
 
@@ -55,7 +67,7 @@ impl Rates {
     ) -> Result<(), Duration> {
         let key = Key {
             owner: principal.owner(),
-            address: address.filter(|_| principal.is_anonymous()),
+            address: address.filter(|_| self.by_address || principal.is_anonymous()),
         };
         let now_us = self.clock.now_us();
         let mut buckets = lock(&self.buckets);
@@ -134,5 +146,9 @@ mod tests {
         let ana = Principal::viewer("ana");
         rates.take(&ana, Some(IpAddr::V4(1.into()))).unwrap();
         assert!(rates.take(&ana, Some(IpAddr::V4(2.into()))).is_err());
+        let rates = Rates::by_address(1, Clock::new());
+        rates.take(&ana, Some(IpAddr::V4(1.into()))).unwrap();
+        rates.take(&ana, Some(IpAddr::V4(2.into()))).unwrap();
+        assert!(rates.take(&ana, Some(IpAddr::V4(1.into()))).is_err());
     }
 }

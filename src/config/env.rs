@@ -251,6 +251,7 @@ mod tests {
         let values = [
             ("REALTIME_ENABLED", "off", "false"),
             ("REALTIME_WS_ENABLED", "0", "false"),
+            ("REALTIME_WS_DEFLATE", "no", "false"),
             ("REALTIME_HEARTBEAT_INTERVAL", "11s", "11s"),
             ("REALTIME_CLIENT_TIMEOUT", "12s", "12s"),
             ("REALTIME_STALL_TIMEOUT", "13s", "13s"),

@@ -167,7 +167,7 @@ mod tests {
     fn every_setting_can_be_in_a_file() {
         let config = read(
             r#"{
-                "access": "public", "enabled": false, "ws_enabled": false,
+                "access": "public", "enabled": false, "ws_enabled": false, "ws_deflate": false,
                 "heartbeat_interval": "11s", "client_timeout": "12s", "stall_timeout": "13s",
                 "flush_interval": "14ms", "compression": true, "buffer_size": 15, "replay_capacity": 16, "replay_bytes": "17MiB",
                 "replay_age": "18m", "inbox_capacity": 19, "window_size": "20s", "window_count": 21,
@@ -190,6 +190,7 @@ mod tests {
         assert_eq!(
             shown,
             [
+                "false",
                 "false",
                 "false",
                 "11s",

@@ -28,6 +28,16 @@ impl RealtimeConfig {
         self
     }
 
+    /// Whether WebSockets may agree on compression (permessage-deflate, RFC 7692). An event is deflated once for all
+    /// that read it, so it costs the server little; what it can cost is secrecy, where one event holds a secret and
+    /// text of an attacker's choice (BREACH), and a proxy that should look into frames sees nothing. Defaults to
+    /// `true`.
+    #[must_use]
+    pub fn ws_deflate(mut self, enabled: bool) -> Self {
+        self.ws_deflate = enabled;
+        self
+    }
+
     /// The host's own signal to shut down: when it is cancelled, every stream gets a `drain` event and ends, so that
     /// a graceful shutdown of the server is not held up. The token is only listened to, never cancelled from here.
     /// Defaults to a token of its own, that nobody cancels.
@@ -382,8 +392,9 @@ impl RealtimeConfig {
         self
     }
 
-    /// How many messages a minute one WebSocket may send; one that goes on is told so and closed. Takes 1 to
-    /// 1,000,000. Defaults to 100.
+    /// How many messages a minute one WebSocket may send; one that goes on is told so and closed. As many calls a
+    /// minute one principal may make that change something over REST, and ten times as many tickets one may ask for
+    /// from one address; then the answer is 429. Takes 1 to 1,000,000. Defaults to 100.
     #[must_use]
     pub fn inbound_per_minute(mut self, messages: usize) -> Self {
         self.inbound_per_minute = messages;

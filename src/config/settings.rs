@@ -80,6 +80,7 @@ const PATH: &str =
 pub(super) static SETTINGS: &[Setting] = &[
     setting!(Flag, enabled),
     setting!(Flag, ws_enabled),
+    setting!(Flag, ws_deflate),
     setting!(Time, heartbeat_interval, ms(10)..=HOUR, "15s"),
     setting!(Time, client_timeout, ms(100)..=DAY, "5m"),
     setting!(Time, stall_timeout, ms(100)..=HOUR, "20s"),

@@ -357,6 +357,8 @@ impl Hub {
         }
         drop(state);
         self.active.fetch_sub(1, Ordering::Relaxed);
+        let bytes = reader.bytes.load(Ordering::Relaxed);
+        self.counters.left_bytes.fetch_add(bytes, Ordering::Relaxed);
         lock(&self.departures).count(self.now_us());
         drop(reader.vacate());
         self.left.notify_waiters();

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use super::entry::Entry;
+use super::{entry::Entry, event::Source};
 
 /// The bounds of one log. Whatever is reached first evicts the oldest entry; the newest is always kept.
 #[derive(Clone, Copy, Debug)]
@@ -176,6 +176,22 @@ impl StateLog {
             self.by_key.remove(&oldest);
         }
         self.by_key.insert(key, entry);
+    }
+
+    /// Another source for what is held of a key, under the same number: newcomers are told as things stand now, and
+    /// whoever has been told is told nothing.
+    pub(crate) fn refresh(&mut self, source: Arc<dyn Source>, unix_ms: u64) {
+        if let Some(held) = self.by_key.get_mut(source.key(0)) {
+            *held = Arc::new(Entry::new(
+                held.first,
+                held.epoch,
+                held.at_us,
+                unix_ms,
+                held.ordinal,
+                held.channel.clone(),
+                source,
+            ));
+        }
     }
 
     /// The newest of each key that come behind `seq`, oldest first.

@@ -95,6 +95,8 @@ struct Counters {
     gaps: AtomicU64,
     stalled: AtomicU64,
     joined: AtomicU64,
+    /// To those who have left.
+    left_bytes: AtomicU64,
     resumes: [AtomicU64; 4],
     /// What readers of compressed blocks were sent: as it would have been, and as it was.
     sent_plain: AtomicU64,
@@ -344,6 +346,29 @@ impl Hub {
             source,
             reply: None,
         })
+    }
+
+    /// Whether what others must not wait behind may be published: it takes the first half of the inbox only. `false`
+    /// is counted as refused.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn has_room_to_spare(&self) -> bool {
+        let has_room = self.inbox.capacity() * 2 >= self.inbox.max_capacity();
+        if !has_room {
+            self.counters.refused.fetch_add(1, Ordering::Relaxed);
+        }
+        has_room
+    }
+
+    /// Tells newcomers of a state channel how things stand now, without telling those who read it already: for what
+    /// is published when it changes in kind, and whose numbers change all the time. Nothing happens where nothing of
+    /// the key was published.
+    pub(crate) fn refresh(&self, channel: ChannelId, source: Arc<dyn Source>) {
+        let unix_ms = self.clock.unix_ms();
+        let mut state = lock(&self.state);
+        let channel = state.channels.get_mut(channel.0 as usize);
+        if let Some(Log::State(log)) = channel.map(|channel| &mut channel.log) {
+            log.refresh(source, unix_ms);
+        }
     }
 
     /// As [`publish`](Self::publish), and tells where the event went.

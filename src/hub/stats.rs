@@ -25,6 +25,10 @@ pub(crate) struct HubStats {
     pub(crate) refused: u64,
     pub(crate) gaps: u64,
     pub(crate) stalled: u64,
+    /// Events that logs have let go, be it for their number, their size or their age.
+    pub(crate) evicted: u64,
+    /// Handed to the sockets of all readers, those who have left included.
+    pub(crate) sent_bytes: u64,
     pub(crate) connections_total: u64,
     pub(crate) resumes: ResumeStats,
     pub(crate) inbox_used: usize,
@@ -83,6 +87,11 @@ impl Hub {
                 evicted,
             });
         }
+        let evicted = channels.iter().map(|channel| channel.evicted).sum();
+        let mut sent_bytes = self.counters.left_bytes.load(Ordering::Relaxed);
+        for view in state.views.values() {
+            view.for_each_reader(|reader| sent_bytes += reader.bytes.load(Ordering::Relaxed));
+        }
         let resumes =
             |verdict: Verdict| self.counters.resumes[verdict as usize].load(Ordering::Relaxed);
         HubStats {
@@ -93,6 +102,8 @@ impl Hub {
             refused: self.counters.refused.load(Ordering::Relaxed),
             gaps: self.counters.gaps.load(Ordering::Relaxed),
             stalled: self.counters.stalled.load(Ordering::Relaxed),
+            evicted,
+            sent_bytes,
             connections_total: self.counters.joined.load(Ordering::Relaxed),
             resumes: ResumeStats {
                 fresh: resumes(Verdict::Fresh),

@@ -85,8 +85,9 @@ impl Hub {
                     }),
                 }
             }
-            let (show, wait): (Vec<_>, Vec<_>) =
-                dirty.drain(..).partition(|dirty| dirty.due_us <= now_us);
+            // Whoever is about to be sent away is told first what has come.
+            let is_due = |dirty: &Dirty| drain.is_some() || dirty.due_us <= now_us;
+            let (show, wait): (Vec<_>, Vec<_>) = dirty.drain(..).partition(is_due);
             dirty = wait;
             for Dirty { view, .. } in &show {
                 view.show(now_us);

@@ -180,7 +180,9 @@ fn poll_host<B: Body<Data = Bytes>>(
     cx: &mut Context<'_>,
 ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
     recording.set_polling(true);
+    let entered = recording.enter();
     let polled = body.as_mut().poll_frame(cx);
+    drop(entered);
     recording.set_polling(false);
     if let Poll::Ready(frame) = &polled
         && !recording.is_finished()

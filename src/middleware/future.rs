@@ -75,7 +75,9 @@ where
             return Poll::Ready(result.map(|response| response.map(ResponseBody::unrecorded)));
         };
         watched.set_polling(true);
+        let entered = watched.enter();
         let polled = future.poll(cx);
+        drop(entered);
         watched.set_polling(false);
         let response = match ready!(polled) {
             Ok(response) => response,

@@ -334,6 +334,20 @@ impl MeterState {
         }
     }
 
+    /// Whether there may be a request id, or something else that few requests have.
+    #[inline]
+    pub(super) fn has_extra(&self) -> bool {
+        self.flags.load(Ordering::Relaxed) & HAS_EXTRA != 0
+    }
+
+    /// The id that the request came with. `None` as well where somebody holds the lock: this is asked in the midst of
+    /// anything.
+    #[cfg(feature = "tracing")]
+    pub(super) fn request_id(&self) -> Option<String> {
+        let extra = self.extra.try_lock().ok()?;
+        extra.as_ref()?.request_id.as_deref().map(str::to_owned)
+    }
+
     fn outer(&self) -> Option<&Self> {
         self.outer.as_ref()?.state.as_deref()
     }

@@ -3,6 +3,7 @@
 //! Nothing of the host's is delayed, boxed or changed but the type of its response body.
 
 mod body;
+mod current;
 mod future;
 mod meter;
 mod recorder;
@@ -13,6 +14,8 @@ mod tests;
 
 pub(crate) use body::OwnBody;
 pub use body::ResponseBody;
+#[cfg(feature = "tracing")]
+pub(crate) use current::request_id;
 pub use future::ResponseFuture;
 pub use meter::{RequestMeter, Usage};
 pub(crate) use recorder::Recorder;

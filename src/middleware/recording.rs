@@ -11,7 +11,10 @@ use std::{
 use http::{HeaderMap, HeaderName, Response, StatusCode, header};
 use http_body::Body;
 
-use super::meter::{MeterState, RequestMeter, Said};
+use super::{
+    current::Entered,
+    meter::{MeterState, RequestMeter, Said},
+};
 use crate::collector::{Method, Outcome, Record};
 
 static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
@@ -75,6 +78,12 @@ impl Recording {
 
     pub(super) fn meter(&self) -> RequestMeter {
         RequestMeter::new(self.state.clone())
+    }
+
+    /// For the time of a poll.
+    #[inline]
+    pub(super) fn enter(&self) -> Entered {
+        Entered::enter(&self.state)
     }
 
     pub(super) fn is_finished(&self) -> bool {

@@ -1,6 +1,12 @@
-//! Telemetry: the process's own state, for the `system` channel.
+//! Telemetry: the process's own state for the `system` channel, and the host's own log lines for `logs`.
 
 mod gauges;
 mod process;
+mod quiet;
+#[cfg(feature = "tracing")]
+pub(crate) mod tracing;
 
 pub(crate) use gauges::{Gauges, SystemEvent};
+#[cfg(feature = "ws")]
+pub(crate) use quiet::Quiet;
+pub(crate) use quiet::QuietBody;

@@ -83,6 +83,17 @@ impl Fields {
         self.0.remove(name)
     }
 
+    /// Refuses the first member that is not among these.
+    pub(crate) fn deny_others(&self, known: &[&str]) -> Result<(), Refusal> {
+        match self.0.keys().find(|name| !known.contains(&name.as_str())) {
+            None => Ok(()),
+            Some(name) => {
+                let what = format!("is not known; known are {}", known.join(", "));
+                Err(wrong(&crate::refusal::shown(name), &what))
+            }
+        }
+    }
+
     /// A text that has to be there.
     pub(crate) fn text(&self, name: &'static str) -> Result<&str, Refusal> {
         self.optional_text(name)?

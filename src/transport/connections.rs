@@ -1,5 +1,9 @@
 //! Connections: who is connected, with what, and how far behind; one seat for each, given back when it leaves.
 
+#[cfg(feature = "ws")]
+mod lobby;
+mod tally;
+
 use std::{
     collections::HashMap,
     net::IpAddr,
@@ -8,6 +12,9 @@ use std::{
 };
 
 use serde::Serialize;
+
+#[cfg(feature = "ws")]
+pub(crate) use lobby::LobbySeat;
 
 use super::sse::spread;
 use crate::{
@@ -18,18 +25,22 @@ use crate::{
     sync::{Mutex, Ordering, lock},
 };
 
+/// Tickets for each call a minute that `inbound_per_minute` allows: all holders of one token may come back at once.
+const TICKETS_A_CALL: usize = 10;
+
 /// The table of open streams and sockets. It holds nothing of one that has left.
 #[derive(Debug)]
 pub(crate) struct Connections {
     pub(crate) admission: Arc<Admission>,
     pub(crate) rates: Rates,
+    pub(crate) ticket_rates: Rates,
     instance: String,
     clock: Clock,
     max_age: Option<Duration>,
     table: Mutex<Table>,
     /// Sockets that have yet to say who they are.
     #[cfg(feature = "ws")]
-    lobby: crate::sync::AtomicUsize,
+    lobby: lobby::Lobby,
 }
 
 #[derive(Debug, Default)]
@@ -117,12 +128,16 @@ impl Connections {
         Arc::new(Self {
             admission: Admission::new(config.max_clients_per_user, config.max_clients_per_ip),
             rates: Rates::new(config.inbound_per_minute, runtime.clock),
+            ticket_rates: Rates::by_address(
+                config.inbound_per_minute.saturating_mul(TICKETS_A_CALL),
+                runtime.clock,
+            ),
             instance: config.instance.clone(),
             clock: runtime.clock,
             max_age: config.max_age,
             table: Mutex::default(),
             #[cfg(feature = "ws")]
-            lobby: crate::sync::AtomicUsize::new(0),
+            lobby: lobby::Lobby::new(config.max_clients),
         })
     }
 
@@ -165,20 +180,11 @@ impl Connections {
         connection
     }
 
-    /// Lets in one that has yet to say who it is; false where a tenth as many as there may be clients are there.
+    /// Lets in one that has yet to say who it is; `None` where a tenth as many as there may be clients are there, or
+    /// a quarter of those from the same address.
     #[cfg(feature = "ws")]
-    pub(crate) fn enter_lobby(&self, max_clients: usize) -> bool {
-        let most = (max_clients / 10).clamp(16, 1024);
-        let entered = self.lobby.fetch_add(1, Ordering::Relaxed) < most;
-        if !entered {
-            self.leave_lobby();
-        }
-        entered
-    }
-
-    #[cfg(feature = "ws")]
-    pub(crate) fn leave_lobby(&self) {
-        self.lobby.fetch_sub(1, Ordering::Relaxed);
+    pub(crate) fn enter_lobby(&self, address: Option<IpAddr>) -> Option<LobbySeat> {
+        self.lobby.enter(address)
     }
 
     /// Ends the reader when the credentials run out.
@@ -215,15 +221,6 @@ impl Connections {
         let number = name.strip_prefix(&*self.instance)?.strip_prefix('-')?;
         let found = lock(&self.table).by_id.get(&number.parse().ok()?).cloned();
         found.filter(|connection| connection.name == name)
-    }
-
-    /// How many there are, by transport.
-    pub(crate) fn count(&self, transport: &str) -> usize {
-        lock(&self.table)
-            .by_id
-            .values()
-            .filter(|connection| connection.transport == transport)
-            .count()
     }
 
     /// What an admin sees of them, oldest first; a tenant's admin sees that tenant's.

@@ -23,6 +23,13 @@ pub(crate) const WS_DEFLATED_FORM: Form = Form(3);
 #[cfg(feature = "ws")]
 pub(crate) const WS_PACKED_FORM: Form = Form(4);
 
+/// What a WebSocket gets by default.
+#[cfg(feature = "ws")]
+pub(crate) const WEBSOCKET_FORM: Form = WS_TEXT_FORM;
+/// There are none, and nobody reads in it.
+#[cfg(not(feature = "ws"))]
+pub(crate) const WEBSOCKET_FORM: Form = RECORD_FORM;
+
 /// The encoders, by form.
 #[cfg(not(feature = "ws"))]
 pub(crate) fn encoders() -> [Encoder; FORMS] {

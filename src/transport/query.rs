@@ -1,5 +1,7 @@
 //! Query strings: pairs, percent-decoded (WHATWG URL, application/x-www-form-urlencoded).
 
+use std::fmt::Write as _;
+
 use super::answer::Refusal;
 
 /// The pairs of a query string, in order.
@@ -43,7 +45,6 @@ impl Query {
         Self { pairs }
     }
 
-    #[cfg(feature = "ws")]
     pub(crate) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
         self.pairs
             .iter()
@@ -61,6 +62,19 @@ impl Query {
     /// The first value of a name, unless it is empty.
     pub(crate) fn get_text(&self, name: &str) -> Option<&str> {
         self.get(name).filter(|value| !value.is_empty())
+    }
+}
+
+/// Percent-encodes everything but unreserved characters (RFC 3986, section 2.3) and commas.
+pub(crate) fn encode(text: &str, out: &mut String) {
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b',' => {
+                out.push(char::from(byte))
+            }
+            // Writing to a string does not fail.
+            _ => drop(write!(out, "%{byte:02X}")),
+        }
     }
 }
 
@@ -121,6 +135,14 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn what_is_encoded_is_decoded_to_the_same(text in ".{0,40}") {
+            let mut encoded = String::new();
+            encode(&text, &mut encoded);
+            prop_assert!(encoded.bytes().all(|byte| byte.is_ascii_graphic() && !b"&=+#".contains(&byte)));
+            prop_assert_eq!(decode(&encoded), Some(text));
+        }
+
         #[test]
         fn parsing_never_panics(query in "[ -~]{0,200}") {
             let _ = Query::parse(Some(&query));

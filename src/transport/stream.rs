@@ -20,6 +20,7 @@ use crate::{
     hub::{ChannelId, ChannelSet, Form, Hub, Refused, Start, ViewSpec},
     middleware::OwnBody,
     runtime::{Runtime, Variant},
+    telemetry::QuietBody,
 };
 
 /// What a stream is asked for.
@@ -154,7 +155,7 @@ pub(crate) fn open(
     }
     let seat = match connections.admission.admit(principal, caller.address) {
         Ok(seat) => seat,
-        Err(refusal) => return refuse(refusal.into(), parts, wait),
+        Err(refusal) => return refuse(refusal, parts, wait),
     };
     let mut subscription = match runtime.hub.subscribe(spec, start) {
         Ok(subscription) => subscription,
@@ -187,7 +188,7 @@ pub(crate) fn open(
     };
     let first = sse::established(&first, &subscription, retry);
     let body = SseBody::new(first, subscription, runtime.clock, retry, gzip);
-    Ok(head(OwnBody::stream(body), token.as_deref(), is_gzip))
+    Ok(head(OwnBody::stream(QuietBody::new(body)), token.as_deref(), is_gzip))
 }
 
 /// The head of a stream that may begin, around a body.

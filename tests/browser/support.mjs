@@ -115,7 +115,8 @@ export async function browser() {
   return shared;
 }
 
-async function launch() {
+// A browser of the test's own, for flags that all its pages have.
+export async function launch(flags = []) {
   const require = createRequire(process.env.NODE_TOOLS ? join(process.env.NODE_TOOLS, "x.js") : import.meta.url);
   const { chromium } = require("playwright-core");
   const names = ["chromium", "chromium-browser", "google-chrome"];
@@ -123,7 +124,7 @@ async function launch() {
   const executablePath = process.env.CHROMIUM ?? paths.find(existsSync);
   const args = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
+    "--disable-component-update", "--disable-sync", ...flags,
   ];
   return chromium.launch({ executablePath, args });
 }

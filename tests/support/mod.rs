@@ -10,6 +10,7 @@ mod client;
 mod gunzip;
 mod proxy;
 mod sse;
+mod viewer;
 #[cfg(feature = "ws")]
 mod ws;
 
@@ -26,6 +27,7 @@ pub use client::{Connection, Request, get, post, request};
 pub use gunzip::gunzip;
 pub use proxy::{Flow, Proxy};
 pub use sse::{Event, Stream, parse};
+pub use viewer::{Told, Transport, Viewer};
 #[cfg(feature = "ws")]
 pub use ws::{Closed, Socket};
 

@@ -1,24 +1,22 @@
-//! What changes something: connections, broadcasts, the probe. Each is rate limited, and what an admin does is told
-//! in the log.
+//! What changes connections. Each call is rate limited, and what an admin does is told in the log.
 
-use std::{future::poll_fn, net::IpAddr, sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc};
 
 use http::{HeaderValue, StatusCode, header, request::Parts};
 use serde_json::{Value, json};
 
 use crate::{
     access::Principal,
-    hub::{ChannelConfig, ChannelSet, CloseReason, Filter, Priority, Published, Start, ViewSpec},
-    publish::{Event, LogLine},
+    hub::CloseReason,
+    publish::LogLine,
     runtime::Runtime,
     sync::lock,
     transport::{
         answer::{self, Answer, Refusal},
         body::{Fields, wrong},
         connections::{Connection, Connections, Selection},
-        forms::{RECORD_FORM, SSE_FORM},
-        query::Query,
-        route::Mounts,
+        params,
+        query::{self, Query},
         router::Caller,
         stream,
     },
@@ -26,8 +24,6 @@ use crate::{
 
 /// The most connections that one answer lists.
 const MAX_LISTED: u64 = 10_000;
-/// How long a probe may take.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// 429 where the caller has changed too much in a short time.
 pub(crate) fn limit_rate(caller: &Caller<'_>) -> Result<(), Refusal> {
@@ -53,7 +49,7 @@ pub(crate) fn connections(
     query: &Query,
 ) -> Result<Answer, Refusal> {
     caller.principal.require_admin()?;
-    let limit = crate::transport::params::number(query, "limit", 1000, 1, MAX_LISTED)? as usize;
+    let limit = params::number(query, "limit", 1000, 1, MAX_LISTED)? as usize;
     let mut shown = caller
         .connections
         .list(&runtime.hub, caller.principal.tenant_id());
@@ -96,7 +92,10 @@ pub(crate) fn change(
     let mut selection = lock(&connection.selection);
     let mut wanted = Selection {
         names: selection.names.clone(),
-        query: filter.unwrap_or_else(|| selection.query.clone()),
+        query: match filter {
+            Some(filter) => with_rate_of(&selection.query, filter),
+            None => selection.query.clone(),
+        },
         tenant: selection.tenant.clone(),
     };
     match change {
@@ -159,6 +158,18 @@ pub(crate) fn change(
     })))
 }
 
+/// A filter with the `max_rate` that the connection was opened with, which lasts as long as the connection.
+fn with_rate_of(query: &str, mut filter: String) -> String {
+    let rate = query.split('&').find(|pair| pair.starts_with("max_rate="));
+    if let Some(rate) = rate {
+        if !filter.is_empty() {
+            filter.push('&');
+        }
+        filter.push_str(rate);
+    }
+    filter
+}
+
 /// An object of criteria as the query that says the same.
 fn filter_query(filter: &Value) -> Result<String, Refusal> {
     let Value::Object(criteria) = filter else {
@@ -166,6 +177,10 @@ fn filter_query(filter: &Value) -> Result<String, Refusal> {
     };
     let mut pairs = Vec::new();
     for (name, value) in criteria {
+        if name == "max_rate" {
+            let what = "does not change on an open connection: open another one with it";
+            return Err(wrong("filter.max_rate", what));
+        }
         let text = match value {
             Value::Null => continue,
             Value::String(text) => text.clone(),
@@ -181,23 +196,13 @@ fn filter_query(filter: &Value) -> Result<String, Refusal> {
                 ));
             }
         };
-        pairs.push(format!("{}={}", encoded(name), encoded(&text)));
+        let mut pair = String::new();
+        query::encode(name, &mut pair);
+        pair.push('=');
+        query::encode(&text, &mut pair);
+        pairs.push(pair);
     }
     Ok(pairs.join("&"))
-}
-
-/// Percent-encoded, all but letters and digits.
-fn encoded(text: &str) -> String {
-    use std::fmt::Write as _;
-    text.bytes().fold(String::new(), |mut encoded, byte| {
-        if byte.is_ascii_alphanumeric() || b"-_.,".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            // Writing to a string does not fail.
-            let _ = write!(encoded, "%{byte:02X}");
-        }
-        encoded
-    })
 }
 
 /// The connection, where the caller may see it: a tenant's principals see their own tenant's.
@@ -259,151 +264,8 @@ fn owned(
     }
 }
 
-/// Publishes an event for everybody who reads its channel.
-pub(crate) async fn broadcast(
-    runtime: &Arc<Runtime>,
-    caller: &Caller<'_>,
-    mut fields: Fields,
-) -> Result<Answer, Refusal> {
-    caller.principal.require_admin()?;
-    let channel = fields.text("channel")?.to_owned();
-    let kind = fields.text("type")?.to_owned();
-    let key = fields.optional_text("key")?.unwrap_or_default().to_owned();
-    let tenant = fields.optional_text("tenant_id")?.map(ToOwned::to_owned);
-    let priority = match fields.optional_text("priority")? {
-        None => None,
-        Some(text) => Some(priority(text)?),
-    };
-    let data = fields
-        .take("data")
-        .ok_or_else(|| wrong("data", "is needed"))?;
-    if runtime.hub.channel_id(&channel).is_none() {
-        return Err(stream::unknown_channel(&runtime.hub, &channel));
-    }
-    caller.principal.require_channel(&channel)?;
-    crate::hub::check_event_type(&kind).map_err(|error| wrong("type", &error.to_string()))?;
-
-    let mut event = Event::new(channel.clone(), kind.clone(), &data).key(key);
-    // What a tenant's admin says is for that tenant.
-    if let Some(tenant) = caller
-        .principal
-        .tenant_id()
-        .map(ToOwned::to_owned)
-        .or(tenant)
-    {
-        event = event.tenant(tenant);
-    }
-    if let Some(priority) = priority {
-        event = event.priority(priority);
-    }
-    let (id, source) = runtime.checked(event).map_err(|error| {
-        let field = if error.to_string().starts_with("data") {
-            "data"
-        } else {
-            "channel"
-        };
-        wrong(field, &error.to_string())
-    })?;
-    let Published { position, readers } =
-        runtime
-            .hub
-            .publish_and_wait(id, source)
-            .await
-            .map_err(|error| {
-                let code = if error.is_full() {
-                    "inbox_full"
-                } else {
-                    "shutting_down"
-                };
-                Refusal::new(StatusCode::SERVICE_UNAVAILABLE, code, error.to_string())
-                    .with_header(header::RETRY_AFTER, HeaderValue::from_static("1"))
-            })?;
-    audit(runtime, caller, "broadcast", &format!("{channel}/{kind}"));
-    let mut answer = answer::data(
-        json!({"position": position, "delivered_to": readers, "channel": channel, "type": kind}),
-    );
-    *answer.status_mut() = StatusCode::CREATED;
-    Ok(answer)
-}
-
-fn priority(text: &str) -> Result<Priority, Refusal> {
-    Ok(match text {
-        "low" => Priority::Low,
-        "normal" => Priority::Normal,
-        "high" => Priority::High,
-        "critical" => Priority::Critical,
-        _ => return Err(wrong("priority", "takes low, normal, high or critical")),
-    })
-}
-
-/// Sends a probe through the hub to a subscriber that is there for nothing else.
-pub(crate) async fn test_connection(
-    runtime: &Arc<Runtime>,
-    mounts: &Mounts,
-    fields: &Fields,
-) -> Result<Answer, Refusal> {
-    let named = match fields.optional_text("connection_type")? {
-        Some(text) => Some(text),
-        None => fields.optional_text("connectionType")?,
-    };
-    let form = match named {
-        None | Some("sse") => SSE_FORM,
-        Some("websocket") if mounts.ws.is_some() => RECORD_FORM,
-        Some("websocket") => {
-            return Ok(answer::data(json!({
-                "ok": false, "latency_ms": null, "connection_type": "websocket", "error": "websocket is not enabled",
-            })));
-        }
-        Some(_) => return Err(wrong("connection_type", "takes sse or websocket")),
-    };
-    let started = runtime.clock.now_us();
-    let result = match tokio::time::timeout(PROBE_TIMEOUT, probe(runtime, form)).await {
-        Ok(result) => result,
-        Err(_) => Err("the probe did not arrive within 5 seconds"),
-    };
-    let latency_ms = result
-        .is_ok()
-        .then(|| (runtime.clock.now_us() - started) as f64 / 1000.0);
-    Ok(answer::data(json!({
-        "ok": result.is_ok(),
-        "latency_ms": latency_ms,
-        "connection_type": named.unwrap_or("sse"),
-        "error": result.err(),
-    })))
-}
-
-async fn probe(runtime: &Arc<Runtime>, form: crate::hub::Form) -> Result<(), &'static str> {
-    let full = "the hub takes no more subscribers";
-    // Two spaces: no name that a host or a client can give.
-    let config = ChannelConfig::stream().retain(1).hidden_as("probe");
-    let channel = runtime.hub.channel("probe  ", config).map_err(|_| full)?;
-    let spec = ViewSpec {
-        channels: ChannelSet::Some([channel].into()),
-        filter: Filter::default(),
-        tenant: None,
-        form,
-    };
-    let mut subscription = runtime
-        .hub
-        .subscribe(spec, Start::Latest)
-        .map_err(|_| full)?;
-    let source = Event::new("probe", "probe", &Value::Null).into_source();
-    let source = source.map_err(|_| "the probe can't be made")?;
-    let sent = runtime
-        .hub
-        .publish_and_wait(channel, Arc::new(source))
-        .await;
-    let position = sent.map_err(|_| "the hub's inbox is full")?.position;
-    while subscription.position().seq < position.seq {
-        if poll_fn(|cx| subscription.poll_read(cx)).await.is_none() {
-            return Err("the hub is shutting down");
-        }
-    }
-    Ok(())
-}
-
 /// Tells in the log what an admin did.
-fn audit(runtime: &Runtime, caller: &Caller<'_>, action: &str, target: &str) {
+pub(super) fn audit(runtime: &Runtime, caller: &Caller<'_>, action: &str, target: &str) {
     let actor = caller.principal.id();
     let address = caller.address.map_or_else(
         || "unknown".to_owned(),

@@ -9,7 +9,10 @@ use super::{Ask, placed};
 use crate::{
     aggregator::Window,
     hub::{ChannelStats, HubStats},
-    transport::answer::{Answer, Refusal, data},
+    transport::{
+        answer::{Answer, Refusal, data},
+        params,
+    },
 };
 
 /// Seed 002's websocket-info, for everything there is.
@@ -24,6 +27,7 @@ pub(super) fn info(ask: &Ask<'_>) -> Result<Answer, Refusal> {
         ("axum", cfg!(feature = "axum")),
         ("compression", compresses),
         ("dashboard", cfg!(feature = "dashboard")),
+        ("tracing", cfg!(feature = "tracing")),
         ("ws", mounts.ws.is_some()),
     ]
     .into_iter()
@@ -69,9 +73,26 @@ pub(super) fn info(ask: &Ask<'_>) -> Result<Answer, Refusal> {
     })))
 }
 
-/// Seed 000's hub stats, and what a person needs who wonders why an event did not arrive.
+/// Seed 000's hub stats, and what a person needs who wonders why an event did not arrive. A tenant's principals see
+/// their tenant's connections, and nothing that speaks of all.
 pub(super) fn hub_stats(ask: &Ask<'_>) -> Result<Answer, Refusal> {
-    ask.require_no_tenant()?;
+    let principal = &ask.caller.principal;
+    let connections = ask.caller.connections;
+    if let Some(tenant) = ask.tenant() {
+        let tally = connections.tally(principal);
+        return Ok(placed(
+            ask,
+            json!({
+                "tenant_id": tenant,
+                "total_clients": tally.sse + tally.websocket,
+                "transports": {"sse": tally.sse, "websocket": tally.websocket},
+                "users": tally.users,
+                "users_total": tally.users_total,
+                "instance": ask.runtime.config.instance,
+            }),
+        ));
+    }
+    let tally = connections.tally(principal);
     let hub = ask.runtime.hub.stats();
     let totals = ask.runtime.collector.totals();
     Ok(placed(
@@ -80,9 +101,11 @@ pub(super) fn hub_stats(ask: &Ask<'_>) -> Result<Answer, Refusal> {
             "total_clients": hub.total_clients,
             "subscriptions": subscriptions(&hub.channels),
             "transports": {
-                "sse": ask.caller.connections.count("sse"),
-                "websocket": ask.caller.connections.count("websocket"),
+                "sse": tally.sse,
+                "websocket": tally.websocket,
             },
+            "users": tally.users,
+            "users_total": tally.users_total,
             "max_clients": ask.runtime.config.max_clients,
             "hub": Hub::from(&hub),
             "channels": hub.channels,
@@ -117,6 +140,8 @@ struct Hub<'a> {
     refused: u64,
     gaps: u64,
     stalled: u64,
+    evicted: u64,
+    sent_bytes: u64,
     connections_total: u64,
     resumes: &'a crate::hub::ResumeStats,
     inbox_used: usize,
@@ -131,6 +156,8 @@ impl<'a> From<&'a HubStats> for Hub<'a> {
             refused: stats.refused,
             gaps: stats.gaps,
             stalled: stats.stalled,
+            evicted: stats.evicted,
+            sent_bytes: stats.sent_bytes,
             connections_total: stats.connections_total,
             resumes: &stats.resumes,
             inbox_used: stats.inbox_used,
@@ -142,9 +169,8 @@ impl<'a> From<&'a HubStats> for Hub<'a> {
 /// Is it up, is it fast, what does it cost: totals, rates, and the health of each part.
 pub(super) fn overview(ask: &Ask<'_>) -> Result<Answer, Refusal> {
     let runtime = ask.runtime;
-    let snapshot = runtime
-        .aggregator
-        .snapshot(Window::FiveMinutes, ask.tenant());
+    let window = params::window(ask.query)?.unwrap_or(Window::FiveMinutes);
+    let snapshot = runtime.aggregator.snapshot(window, ask.tenant());
     let providers = runtime.aggregator.providers(ask.tenant());
     let hub = runtime.hub.stats();
     let totals = runtime.collector.totals();
@@ -152,7 +178,7 @@ pub(super) fn overview(ask: &Ask<'_>) -> Result<Answer, Refusal> {
     let accepting = !runtime.is_shutting_down();
     let mut overview = json!({
         "status": part(accepting),
-        "window": Window::FiveMinutes.as_str(),
+        "window": window.as_str(),
         "metrics": snapshot,
         "providers": providers,
         "alerts": [],

@@ -6,6 +6,7 @@ use super::{Ask, placed};
 use crate::{
     aggregator::{Dimension, Window},
     hub::Filter,
+    refusal::shown,
     transport::{
         answer::{Answer, Refusal},
         params,
@@ -140,7 +141,7 @@ pub(super) fn provider_metrics(ask: &Ask<'_>, id: &str) -> Result<Answer, Refusa
 }
 
 fn unknown_provider(id: &str) -> Refusal {
-    let id: String = id.chars().filter(|c| !c.is_control()).take(64).collect();
+    let id = shown(id);
     Refusal::not_found(format!(
         "provider '{id}' is neither registered nor seen in traffic"
     ))

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::codec::msgpack;
-use crate::transport::query::Query;
+use crate::{refusal::shown, transport::query::Query};
 
 /// A message of a client, understood.
 #[derive(Debug)]
@@ -98,7 +98,7 @@ impl Command {
                 since: text(&mut data, "since")?,
             },
             _ => {
-                let kind: String = kind.chars().filter(|c| !c.is_control()).take(64).collect();
+                let kind = shown(&kind);
                 return Err(Fault::new(
                     "unknown_type",
                     format!(
@@ -150,7 +150,7 @@ fn filter(data: &mut Map<String, Value>) -> Result<Option<Query>, Fault> {
     let mut pairs = Vec::new();
     for (name, value) in members {
         let Some(text) = plain(&value) else {
-            let name: String = name.chars().filter(|c| !c.is_control()).take(64).collect();
+            let name = shown(&name);
             return Err(Fault::bad(format!(
                 "'{name}' in 'filter' takes a text, a number, true, false or a list of texts"
             )));

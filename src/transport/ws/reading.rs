@@ -1,6 +1,6 @@
 //! Reading: which channels of the hub a connection has, and with which filter.
 
-use std::{collections::BTreeMap, fmt::Write as _, sync::Arc};
+use std::{collections::BTreeMap, num::NonZeroU32, sync::Arc};
 
 use crate::{
     access::Principal,
@@ -10,7 +10,7 @@ use crate::{
         answer::Refusal,
         connections::Selection,
         params,
-        query::Query,
+        query::{self, Query},
         stream::{self, unknown_channel},
     },
 };
@@ -19,12 +19,44 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(super) struct Reading {
     pub(super) selection: Selection,
+    /// The selection's query as pairs. `None` until somebody asks: most connections never change what they read.
+    parsed: Option<Box<Parsed>>,
     form: Form,
+}
+
+/// A query, and the rate that it asks for.
+#[derive(Clone, Debug)]
+struct Parsed {
+    text: String,
+    query: Query,
+    max_rate: Option<NonZeroU32>,
 }
 
 impl Reading {
     pub(super) fn new(selection: Selection, form: Form) -> Self {
-        Self { selection, form }
+        Self {
+            selection,
+            parsed: None,
+            form,
+        }
+    }
+
+    /// The selection's query, read once: it can be changed over REST as well, and is another one then.
+    fn parsed(&mut self) -> Result<&Parsed, Refusal> {
+        let text = &self.selection.query;
+        let parsed = match self.parsed.take() {
+            Some(parsed) if parsed.text == *text => parsed,
+            _ => {
+                let query = Query::parse(Some(text))?;
+                let max_rate = params::max_rate(&query)?;
+                Box::new(Parsed {
+                    text: text.clone(),
+                    query,
+                    max_rate,
+                })
+            }
+        };
+        Ok(self.parsed.insert(parsed))
     }
 
     pub(super) fn add(&mut self, names: Vec<String>) {
@@ -56,31 +88,31 @@ impl Reading {
             if !text.is_empty() {
                 text.push('&');
             }
-            encode(name, &mut text);
+            query::encode(name, &mut text);
             text.push('=');
-            encode(value, &mut text);
+            query::encode(value, &mut text);
         }
         // By the same way as a URL's: what is not about the filter does not stay.
         self.selection.query = stream::lasting(&text);
     }
 
     /// The filter as its members.
-    pub(super) fn filter(&self) -> BTreeMap<String, String> {
-        let query = Query::parse(Some(&self.selection.query)).unwrap_or_default();
-        let members = query.pairs();
+    pub(super) fn filter(&mut self) -> BTreeMap<String, String> {
+        let members = self.parsed().map(|parsed| parsed.query.pairs());
         members
+            .into_iter()
+            .flatten()
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect()
     }
 
     /// Checks the names, the right to them, and the filter.
     pub(super) fn spec(
-        &self,
+        &mut self,
         runtime: &Arc<Runtime>,
         principal: &Principal,
     ) -> Result<ViewSpec, Refusal> {
-        let query = Query::parse(Some(&self.selection.query))?;
-        params::max_rate(&query)?;
+        self.parsed()?;
         // Also those that `all` would hide.
         for name in self.selection.names.iter().filter(|name| *name != "all") {
             if runtime.hub.channel_id(name).is_none() {
@@ -88,28 +120,16 @@ impl Reading {
             }
             principal.require_channel(name)?;
         }
-        stream::view_spec(runtime, principal, &self.selection, &query, self.form)
+        let (selection, form) = (self.selection.clone(), self.form);
+        let query = &self.parsed()?.query;
+        stream::view_spec(runtime, principal, &selection, query, form)
     }
 
     /// Skips what is more than the filter's `max_rate`.
-    pub(super) fn set_rate(&self, subscription: &mut Subscription) {
-        let query = Query::parse(Some(&self.selection.query)).unwrap_or_default();
-        match params::max_rate(&query) {
+    pub(super) fn set_rate(&mut self, subscription: &mut Subscription) {
+        match self.parsed().map(|parsed| parsed.max_rate) {
             Ok(Some(rate)) => subscription.limit_rate(rate),
             _ => subscription.lift_rate(),
-        }
-    }
-}
-
-/// Percent-encodes everything but unreserved characters (RFC 3986, section 2.3) and commas.
-fn encode(text: &str, out: &mut String) {
-    for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b',' => {
-                out.push(char::from(byte))
-            }
-            // Writing to a string does not fail.
-            _ => drop(write!(out, "%{byte:02X}")),
         }
     }
 }

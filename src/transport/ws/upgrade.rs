@@ -23,7 +23,7 @@ use crate::{
         query::{self, Query},
         router::Shared,
         sse,
-        stream::Wanted,
+        stream::{Wanted, unknown_channel},
     },
 };
 
@@ -35,7 +35,6 @@ pub(crate) async fn open(
     query: Query,
 ) -> Result<Answer, Refusal> {
     let protocol = parts.extensions.get::<Protocol>().map(Protocol::as_str);
-    let accepted = handshake::accept(&parts.method, parts.version, protocol, &parts.headers, true)?;
     let (mut names, tenant) = place(rest)?;
     if names.is_empty() {
         let listed = query
@@ -43,6 +42,18 @@ pub(crate) async fn open(
             .or_else(|| query.get_text("metrics"));
         names = params::list(listed).map(ToOwned::to_owned).collect();
     }
+    let compression = shared.runtime.config.ws_deflate;
+    let accepted = handshake::accept(
+        &parts.method,
+        parts.version,
+        protocol,
+        &parts.headers,
+        compression,
+    );
+    let accepted = match accepted {
+        Ok(accepted) => accepted,
+        Err(refusal) => return Err(no_upgrade(shared, parts, &names, refusal).await),
+    };
     let Some(upgrade) = parts.extensions.get::<OnUpgrade>().cloned() else {
         return Err(Refusal::new(
             StatusCode::NOT_IMPLEMENTED,
@@ -57,7 +68,7 @@ pub(crate) async fn open(
             Ok(principal) => Some(principal),
             // No credentials: they may come in the first message. Wrong ones are refused.
             Err(refusal) if refusal.code() == "unauthorized" => None,
-            Err(refusal) => return Err(refusal.into()),
+            Err(refusal) => return Err(refusal),
         },
     };
     let terms = Terms {
@@ -68,43 +79,40 @@ pub(crate) async fn open(
     let query_text = parts.uri.query().unwrap_or_default();
     let mut wanted = Wanted::new(names, query.clone(), query_text, parts);
     let head = slim(parts);
+    if let (Some(principal), Some(token)) = (&principal, query.get_text("token")) {
+        let tokens = shared.gate.reconnect_tokens();
+        // Never a loop of failures: with a token that is no good any more, a fresh session, which says that the old
+        // one is lost.
+        wanted = match tokens.verify(principal, token) {
+            Ok(resume) => Wanted::resumed(resume, &query, parts)?,
+            Err(_) => wanted.lost(),
+        };
+    }
+    let Wanted {
+        mut selection,
+        start,
+        session,
+        ..
+    } = wanted;
+    selection.tenant = tenant;
+    let mut reading = Reading::new(selection, form);
     let opening = match principal {
         None => {
-            wanted.selection.tenant = tenant;
-            let lobby = Lobby::enter(shared).ok_or_else(lobby_full)?;
-            Opening::Lobby(lobby)
+            let address = shared.gate.client_ip(parts);
+            Opening::Lobby(Lobby::enter(shared, address).ok_or_else(lobby_full)?)
         }
         Some(principal) => {
-            if let Some(token) = query.get_text("token") {
-                let tokens = shared.gate.reconnect_tokens();
-                // Never a loop of failures: with a token that is no good any more, a fresh session, which says that
-                // the old one is lost.
-                wanted = match tokens.verify(&principal, token) {
-                    Ok(resume) => Wanted::resumed(resume, &query, parts)?,
-                    Err(_) => wanted.lost(),
-                };
-            }
-            wanted.selection.tenant = tenant;
-            let reading = Reading::new(wanted.selection.clone(), form);
-            let entered = Entered::enter(
-                shared,
-                parts,
-                principal,
-                &reading,
-                wanted.start,
-                wanted.session,
-            );
+            let entered = Entered::enter(shared, parts, principal, &mut reading, start, session);
             Opening::Known(entered.map_err(|refusal| retry_later(refusal, shared))?)
         }
     };
-    let reading = Reading::new(wanted.selection, form);
     let mut answer = handshake_answer(&accepted);
     let session = Session::new(
         shared.clone(),
         upgrade,
         terms,
         reading,
-        wanted.start,
+        start,
         head,
         opening,
     );
@@ -113,6 +121,26 @@ pub(crate) async fn open(
     }
     shared.runtime.spawn(session);
     Ok(answer)
+}
+
+/// What to answer to a request that is none for a WebSocket. Whoever may know what is there is told first that the
+/// channel is not, as a stream would tell: another method or header would not help.
+async fn no_upgrade(
+    shared: &Shared,
+    parts: &Parts,
+    names: &[String],
+    refusal: handshake::Refusal,
+) -> Refusal {
+    let hub = &shared.runtime.hub;
+    let unknown = names
+        .iter()
+        .find(|name| *name != "all" && hub.channel_id(name).is_none());
+    match unknown {
+        Some(name) if shared.gate.admit_without_ticket(parts).await.is_ok() => {
+            unknown_channel(hub, name)
+        }
+        _ => refusal.into(),
+    }
 }
 
 /// What the path asks for: channels, and the only tenant.
@@ -194,7 +222,7 @@ fn lobby_full() -> Refusal {
     Refusal::new(
         StatusCode::SERVICE_UNAVAILABLE,
         "too_many_clients",
-        "too many connections have yet to say who they are",
+        "too many connections, of all or of this address, have yet to say who they are",
     )
     .with_header(header::RETRY_AFTER, HeaderValue::from_static("5"))
 }

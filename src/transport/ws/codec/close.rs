@@ -23,7 +23,8 @@ impl CloseCode {
     pub(crate) const TOO_BIG: Self = Self(1009);
     /// Something unexpected on our side.
     pub(crate) const INTERNAL: Self = Self(1011);
-    /// The server restarts.
+    /// The server restarts. Only ever received: no server knows that it will come back, or that the client will not
+    /// be better served elsewhere. 1001 and the `drain` before it, which says when to come back, are said instead.
     pub(crate) const RESTART: Self = Self(1012);
     /// The server has no room now.
     pub(crate) const TRY_LATER: Self = Self(1013);

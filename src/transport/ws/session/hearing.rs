@@ -1,0 +1,136 @@
+//! Hearing: what a client's messages make the connection do.
+
+use super::{
+    super::{
+        codec::{close::CloseCode, decoder::Message, encoder::encode_close},
+        command::Command,
+    },
+    Reading, Session,
+};
+use crate::{access::Principal, hub::Start, runtime::Runtime, sync::lock};
+
+impl Session {
+    pub(super) fn hear(&mut self, message: Message) {
+        match message {
+            Message::Close(frame) => match &mut self.closing {
+                Some(closing) => closing.heard = true,
+                None => {
+                    self.push(encode_close(frame.map(|frame| frame.code), ""));
+                    self.begin_closing(true);
+                }
+            },
+            _ if self.closing.is_some() => {}
+            Message::Ping(payload) => self.pong = Some(payload),
+            Message::Pong(_) => {}
+            Message::Text(_) | Message::Binary(_) if !self.messages.take(1, self.heard_us) => {
+                self.too_much()
+            }
+            Message::Text(_) | Message::Binary(_) => match &mut self.pending {
+                Some(pending) => {
+                    if !pending.put(message) {
+                        self.too_much();
+                    }
+                }
+                None => self.obey(message),
+            },
+        }
+    }
+
+    pub(super) fn too_much(&mut self) {
+        let limit = self.runtime().config.inbound_per_minute;
+        self.error(
+            "rate_limited",
+            &format!("more than {limit} messages a minute (setting inbound_per_minute)"),
+            None,
+        );
+        self.close(CloseCode::RATE_LIMIT, "too many messages", None);
+    }
+
+    pub(super) fn obey(&mut self, message: Message) {
+        let command = match &message {
+            Message::Text(text) => Command::from_text(text),
+            Message::Binary(bytes) => Command::from_packed(bytes),
+            _ => return,
+        };
+        let command = match command {
+            Ok(command) => command,
+            Err(fault) => return self.error(fault.code, &fault.message, None),
+        };
+        match (command, self.feed.is_some()) {
+            (Command::Ping(echo), _) => self.send("pong", None, echo),
+            (Command::Pong, _) => {}
+            (Command::Auth { token }, _) => self.begin_check(token),
+            (_, false) => self.error(
+                "unauthorized",
+                "say who you are first: {\"type\": \"auth\", \"data\": {\"token\": \"…\"}}",
+                None,
+            ),
+            (Command::Subscribe { names, filter }, true) => {
+                self.change("subscribed", |reading, _, _| {
+                    reading.add(names);
+                    if let Some(filter) = filter {
+                        reading.set_filter(&filter);
+                    }
+                });
+            }
+            (Command::Unsubscribe { names }, true) => {
+                self.change("unsubscribed", |reading, runtime, principal| {
+                    reading.remove(&names, runtime, principal);
+                });
+            }
+            (Command::Resume { since }, true) => self.resume(Start::parse(&since)),
+        }
+    }
+
+    /// Reads something else from now on, or says why not.
+    pub(super) fn change(
+        &mut self,
+        kind: &'static str,
+        edit: impl FnOnce(&mut Reading, &Runtime, &Principal),
+    ) {
+        let Some(entered) = &mut self.feed else {
+            return;
+        };
+        let (runtime, connection) = (&self.shared.runtime, &entered.connection);
+        // Held to the end: the same can be changed over REST.
+        let mut selection = lock(&connection.selection);
+        let mut reading = self.reading.clone();
+        reading.selection = selection.clone();
+        edit(&mut reading, runtime, &connection.principal);
+        let refusal = match reading.spec(runtime, &connection.principal) {
+            Ok(spec) => {
+                entered.subscription.retarget(spec);
+                reading.set_rate(&mut entered.subscription);
+                *selection = reading.selection.clone();
+                self.reading = reading;
+                None
+            }
+            Err(refusal) => Some(refusal),
+        };
+        drop(selection);
+        match refusal {
+            None => self.say_subscribed(kind, false),
+            Some(refusal) => self.refuse(&refusal),
+        }
+    }
+
+    pub(super) fn resume(&mut self, start: Start) {
+        let Some(entered) = &mut self.feed else {
+            return;
+        };
+        let connection = &entered.connection;
+        let selection = lock(&connection.selection);
+        self.reading.selection = selection.clone();
+        let spec = self
+            .reading
+            .spec(&self.shared.runtime, &connection.principal);
+        let refusal = spec
+            .map(|spec| entered.subscription.restart(spec, start))
+            .err();
+        drop(selection);
+        match refusal {
+            None => self.say_subscribed("subscribed", true),
+            Some(refusal) => self.refuse(&refusal),
+        }
+    }
+}
