@@ -3,7 +3,7 @@
 # the page in a browser, the documentation, the package.
 #
 #   tests/run.sh            all of it
-#   tests/run.sh STEP…      only these: format lints tests clients browser docs package
+#   tests/run.sh STEP…      only these: format lints tests loom clients browser docs package
 #
 # Missing tools are installed where that is possible: system packages through apt-get (as root, or with a sudo that
 # does not ask), packages of npm and PyPI into the target directory. Nothing is written beside the sources.
@@ -104,6 +104,14 @@ tests() {
     counted cargo test --locked --quiet --no-default-features
 }
 
+# Every order in which the threads of the collector and the hub can meet. In a target directory of its own: all that
+# depends on `--cfg loom` is built anew.
+loom() {
+    section "loom"
+    RUSTFLAGS="${RUSTFLAGS:-} --cfg loom" counted timeout 900 \
+        cargo test --locked --quiet --release --no-default-features --lib --target-dir "$target/loom" loom
+}
+
 # The printed clients of strangers, against a real gateway.
 clients() {
     section "clients: tools"
@@ -165,14 +173,14 @@ package() {
 }
 
 if [ $# -eq 0 ]; then
-    set -- format lints tests clients browser docs package
+    set -- format lints tests loom clients browser docs package
 fi
 need python3 python3 "to read cargo's metadata"
 for name in "$@"; do
     case $name in
-    format | lints | tests | clients | browser | docs | package) "$name" ;;
+    format | lints | tests | loom | clients | browser | docs | package) "$name" ;;
     *)
-        echo "unknown step $name: format lints tests clients browser docs package" >&2
+        echo "unknown step $name: format lints tests loom clients browser docs package" >&2
         exit 2
         ;;
     esac
