@@ -2,6 +2,7 @@
 
 mod lists;
 mod load;
+mod memory;
 mod providers;
 mod shapes;
 mod sums;
