@@ -1,5 +1,6 @@
 //! The aggregator as a whole, on a clock that the tests move by hand.
 
+mod clocks;
 mod lists;
 mod load;
 mod memory;
