@@ -451,7 +451,7 @@ fn app(entered: Arc<AtomicU64>) -> Router {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes 30 seconds: tests/run.sh runs it"]
-async fn nothing_is_lost_repeated_or_held_whatever_the_network_does() {
+async fn proof_nothing_is_lost_repeated_or_held_whatever_the_network_does() {
     let seconds = variable("TOWER_REALTIME_SECONDS", 30);
     let seed = variable("TOWER_REALTIME_SEED", 1);
     tell(format_args!(
