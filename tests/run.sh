@@ -110,8 +110,11 @@ proofs() {
     section "proofs"
     export TOWER_REALTIME_SEED=${TOWER_REALTIME_SEED:-$RANDOM}
     echo "TOWER_REALTIME_SEED=$TOWER_REALTIME_SEED"
+    cargo test --locked --quiet --all-features --tests --no-run
+    # In two minutes at most, where no more are asked for.
     TOWER_REALTIME_STEPS=${TOWER_REALTIME_STEPS:-1000000} \
-        counted timeout 120 cargo test --locked --quiet --all-features --lib hub::properties
+        counted timeout $((${TOWER_REALTIME_STEPS:-1000000} * 120 / 1000000 + 1)) \
+        cargo test --locked --quiet --all-features --lib hub::properties
     # One after the other: they measure the whole process.
     counted cargo test --locked --quiet --all-features --tests -- --ignored --nocapture --test-threads=1 proof_
 }
