@@ -312,6 +312,13 @@ async fn proof_two_producers_at_full_speed_are_counted_to_the_last_request() {
     for _ in 0..VIEWERS {
         viewers.spawn(watched(host.address, told.clone()));
     }
+    // Whoever comes later is not told of what was evicted before.
+    let all_there = async {
+        while host.data("/api/realtime/hub/stats").await["total_clients"] != VIEWERS {
+            tokio::task::yield_now().await;
+        }
+    };
+    support::soon("the viewers to come", all_there).await;
     let ends = Instant::now() + Duration::from_secs(seconds);
     let producers: Vec<_> = (0..2)
         .map(|_| {
