@@ -3,7 +3,7 @@
 # the page in a browser, the documentation, the package.
 #
 #   tests/run.sh            all of it
-#   tests/run.sh STEP…      only these: format lints tests clients browser docs package
+#   tests/run.sh STEP…      only these: format lints tests proofs loom clients browser docs package
 #
 # Missing tools are installed where that is possible: system packages through apt-get (as root, or with a sudo that
 # does not ask), packages of npm and PyPI into the target directory. Nothing is written beside the sources.
@@ -104,6 +104,29 @@ tests() {
     counted cargo test --locked --quiet --no-default-features
 }
 
+# What takes longer: a million steps of random schedules, full tables of the default size, half a minute of stress and of
+# churn, a minute of two producers. TOWER_REALTIME_STEPS, _SECONDS and _SEED make it longer, and repeat it.
+proofs() {
+    section "proofs"
+    export TOWER_REALTIME_SEED=${TOWER_REALTIME_SEED:-$RANDOM}
+    echo "TOWER_REALTIME_SEED=$TOWER_REALTIME_SEED"
+    cargo test --locked --quiet --all-features --tests --no-run
+    # In two minutes at most, where no more are asked for.
+    TOWER_REALTIME_STEPS=${TOWER_REALTIME_STEPS:-1000000} \
+        counted timeout $((${TOWER_REALTIME_STEPS:-1000000} * 120 / 1000000 + 1)) \
+        cargo test --locked --quiet --all-features --lib hub::properties
+    # One after the other: they measure the whole process.
+    counted cargo test --locked --quiet --all-features --tests -- --ignored --nocapture --test-threads=1 proof_
+}
+
+# Every order in which the threads of the collector and the hub can meet. In a target directory of its own: all that
+# depends on `--cfg loom` is built anew.
+loom() {
+    section "loom"
+    RUSTFLAGS="${RUSTFLAGS:-} --cfg loom" counted timeout 900 \
+        cargo test --locked --quiet --release --no-default-features --lib --target-dir "$target/loom" loom
+}
+
 # The printed clients of strangers, against a real gateway.
 clients() {
     section "clients: tools"
@@ -123,7 +146,7 @@ clients() {
 
     section "clients: tests that need them"
     cargo build --locked --quiet --all-features --example gateway
-    counted cargo test --locked --quiet --all-features --tests -- --ignored
+    counted cargo test --locked --quiet --all-features --tests -- --ignored --skip proof_
 }
 
 # The page: its modules in Node.js, the whole of it in a real Chromium.
@@ -165,14 +188,14 @@ package() {
 }
 
 if [ $# -eq 0 ]; then
-    set -- format lints tests clients browser docs package
+    set -- format lints tests proofs loom clients browser docs package
 fi
 need python3 python3 "to read cargo's metadata"
 for name in "$@"; do
     case $name in
-    format | lints | tests | clients | browser | docs | package) "$name" ;;
+    format | lints | tests | proofs | loom | clients | browser | docs | package) "$name" ;;
     *)
-        echo "unknown step $name: format lints tests clients browser docs package" >&2
+        echo "unknown step $name: format lints tests proofs loom clients browser docs package" >&2
         exit 2
         ;;
     esac

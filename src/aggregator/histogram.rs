@@ -290,6 +290,42 @@ mod tests {
         }
 
         #[test]
+        fn totals_merge_in_any_order_and_in_any_grouping(
+            a in vec(latency(), 0..80), b in vec(latency(), 0..80), c in vec(latency(), 0..80), q in 0.0f64..=1.0
+        ) {
+            let [x, y, z] = [&a, &b, &c].map(|values| dense(values));
+            let merge = |a: &Dense, b: &Dense| {
+                let mut merged = a.clone();
+                merged.merge(b);
+                merged
+            };
+            let left = merge(&merge(&x, &y), &z);
+            let all: Vec<u64> = [a, b, c].concat();
+            for other in [merge(&x, &merge(&y, &z)), merge(&merge(&z, &x), &y), dense(&all)] {
+                prop_assert_eq!(&left.counts, &other.counts);
+                prop_assert_eq!(left.count(), other.count());
+                prop_assert_eq!(left.quantile(q), other.quantile(q));
+            }
+            // Never below, never beyond what was recorded, by more than half a bucket.
+            if let Some([low, high]) = left.quantiles([0.0, 1.0]) {
+                let (least, most) = (all.iter().min().unwrap(), all.iter().max().unwrap());
+                prop_assert!(low >= *least as f64 * 0.968 && high <= *most as f64 * 1.032);
+            }
+        }
+
+        #[test]
+        fn a_cleared_histogram_is_a_new_one(values in vec(latency(), 0..80), others in vec(latency(), 1..80)) {
+            let mut used = dense(&values);
+            used.clear();
+            used.merge(&dense(&others));
+            prop_assert_eq!(&used.counts, &dense(&others).counts);
+            let mut used = sparse(&values, 8);
+            used.clear();
+            used.merge(&sparse(&others, 8), 8);
+            prop_assert_eq!(used, sparse(&others, 8));
+        }
+
+        #[test]
         fn coarse_quantiles_stay_within_their_precision(values in vec(latency(), 300..600), q in 0.0f64..=1.0) {
             let histogram = sparse(&values, CAP);
             let mut merged = Dense::default();

@@ -20,6 +20,17 @@ impl<'de> Deserialize<'de> for RealtimeConfig {
     }
 }
 
+/// An error of a setting that is more than a plain value says which one it is.
+fn named<T, E: serde::de::Error>(name: &str, value: Result<T, E>) -> Result<T, E> {
+    value.map_err(|error| {
+        let text = error.to_string();
+        match text.starts_with(name) {
+            true => error,
+            false => E::custom(format!("{name}: {text}")),
+        }
+    })
+}
+
 struct Settings;
 
 impl<'de> Visitor<'de> for Settings {
@@ -39,9 +50,9 @@ impl<'de> Visitor<'de> for Settings {
                 return Err(M::Error::custom(format!("{name} is given twice")));
             }
             match name.as_str() {
-                "access" => access = Some(map.next_value()?),
-                "prices" => config.prices = map.next_value()?,
-                "cors" => config.cors = map.next_value()?,
+                "access" => access = Some(named("access", map.next_value())?),
+                "prices" => config.prices = named("prices", map.next_value())?,
+                "cors" => config.cors = named("cors", map.next_value())?,
                 name => {
                     let setting =
                         Setting::named(name).ok_or_else(|| M::Error::custom(unknown(name)))?;

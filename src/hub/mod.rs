@@ -460,7 +460,9 @@ impl fmt::Debug for Hub {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, loom))]
+mod loom_models;
+#[cfg(all(test, not(loom)))]
 mod properties;
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests;

@@ -44,6 +44,7 @@ impl Random {
 struct Numbered {
     texts: Vec<String>,
     users: Vec<&'static str>,
+    tenants: Vec<&'static str>,
     priority: Priority,
 }
 
@@ -61,6 +62,7 @@ impl Source for Numbered {
         Tags {
             kind: "numbered",
             user: Some(self.users[index]),
+            tenant: Some(self.tenants[index]),
             ..Tags::default()
         }
     }
@@ -82,12 +84,28 @@ fn encode(frame: &Frame<'_>, out: &mut Vec<u8>) {
     out.push(b'\n');
 }
 
-/// What was published on one channel: `(seq, user, raised)`, by the number in the text.
+/// What was published, by the number in its text.
+#[derive(Clone, Copy)]
+struct Sent {
+    seq: u64,
+    user: &'static str,
+    tenant: &'static str,
+}
+
+impl Sent {
+    fn is_for(&self, spec: &ViewSpec) -> bool {
+        let user = spec.filter.user.as_deref();
+        let tenant = spec.tenant.as_deref();
+        user.is_none_or(|user| user == self.user)
+            && tenant.is_none_or(|tenant| tenant == self.tenant)
+    }
+}
+
 struct Channel {
     id: ChannelId,
     name: &'static str,
     is_state: bool,
-    events: Vec<(u64, &'static str)>,
+    events: Vec<Sent>,
 }
 
 struct World {
@@ -104,6 +122,10 @@ struct World {
     decoded: u64,
     /// Heartbeats that came as blocks of a group.
     shared_beats: u64,
+    kicks: u64,
+    restarts: u64,
+    /// Gaps of readers that are not told how many events they missed, as that is not theirs to know.
+    untold: u64,
 }
 
 /// A reader and what it should have.
@@ -164,6 +186,8 @@ struct Account {
     last: u64,
     delivered: u64,
     missed: u64,
+    /// There was a gap that did not say how many.
+    untold: bool,
     /// By user, in a state channel.
     newest: HashMap<&'static str, u64>,
 }
@@ -218,6 +242,9 @@ impl World {
             aheads: 0,
             decoded: 0,
             shared_beats: 0,
+            kicks: 0,
+            restarts: 0,
+            untold: 0,
         }
     }
 
@@ -227,10 +254,15 @@ impl World {
             45..50 => self.pause().await,
             50..90 => self.read_some(),
             90..93 => self.join(),
-            93..96 => self.come_back(),
-            96..98 => self.retarget(),
-            98 => self.stall(),
-            _ => self.close(),
+            93..95 => self.come_back(),
+            95..97 => self.retarget(),
+            97 => self.stall(),
+            98 => match self.random.below(3) {
+                0 => self.restart(),
+                1 => self.kick(),
+                _ => self.close(),
+            },
+            _ => self.wish(),
         }
     }
 
@@ -254,6 +286,7 @@ impl World {
             let mut source = Numbered {
                 texts: Vec::new(),
                 users: Vec::new(),
+                tenants: Vec::new(),
                 priority,
             };
             for n in 0..count {
@@ -262,10 +295,14 @@ impl World {
                 source
                     .texts
                     .push(format!("{number} {}", ".".repeat(padding)));
+                let tenant = if self.random.of(3) { "acme" } else { "zeta" };
                 source.users.push(user);
-                self.channels[place]
-                    .events
-                    .push((self.last_seq + 1 + n, user));
+                source.tenants.push(tenant);
+                self.channels[place].events.push(Sent {
+                    seq: self.last_seq + 1 + n,
+                    user,
+                    tenant,
+                });
             }
             let id = self.channels[place].id;
             let published = self
@@ -302,10 +339,11 @@ impl World {
             },
             false => Filter::default(),
         };
+        let tenant = self.random.of(6).then(|| "acme".into());
         ViewSpec {
             channels,
             filter,
-            tenant: None,
+            tenant,
             form: Form(0),
         }
     }
@@ -315,7 +353,18 @@ impl World {
             return;
         }
         let spec = self.spec();
-        let start = match self.random.below(7) {
+        let start = self.start();
+        let rate = self
+            .random
+            .of(8)
+            .then(|| NonZeroU32::new(1 + self.random.below(20) as u32))
+            .flatten();
+        let reader = self.open(spec, start, rate);
+        self.readers.push(reader);
+    }
+
+    fn start(&mut self) -> Start {
+        match self.random.below(7) {
             0 => Start::Latest,
             1 => Start::Earliest,
             2 => Start::Last(self.random.below(30) as u32),
@@ -325,14 +374,7 @@ impl World {
                 let back = self.random.below(self.last_seq.min(RECENT) + 1);
                 Start::After(self.hub.position_of(self.last_seq - back))
             }
-        };
-        let rate = self
-            .random
-            .of(8)
-            .then(|| NonZeroU32::new(1 + self.random.below(20) as u32))
-            .flatten();
-        let reader = self.open(spec, start, rate);
-        self.readers.push(reader);
+        }
     }
 
     fn open(&mut self, spec: ViewSpec, start: Start, rate: Option<NonZeroU32>) -> Watched {
@@ -410,12 +452,14 @@ impl World {
     }
 
     fn retarget(&mut self) {
-        let spec = self.spec();
+        let mut spec = self.spec();
         if self.readers.is_empty() {
             return;
         }
         let place = self.random.below(self.readers.len() as u64) as usize;
         let mut reader = self.readers.swap_remove(place);
+        // A connection has one tenant.
+        spec.tenant = reader.spec.tenant.clone();
         // A reader that has left can't be changed. What a rate lets pass is decided anew for what is read again.
         if reader.subscription.reader.closing().is_none() && !reader.rated {
             self.check_no_silent_loss(&reader);
@@ -443,6 +487,68 @@ impl World {
                 }
             }
         }
+        self.readers.push(reader);
+    }
+
+    /// The same through the reader's handle, as an admin does it: seen to when it reads next.
+    fn wish(&mut self) {
+        let spec = self.spec();
+        if self.readers.is_empty() {
+            return;
+        }
+        let place = self.random.below(self.readers.len() as u64) as usize;
+        let reader = self.readers[place].subscription.reader();
+        // Two wishes in a row: the newest counts, and here that is to go on as it is.
+        reader.wish(spec);
+        reader.wish(self.readers[place].spec.clone());
+    }
+
+    /// Begins somewhere else on the same connection, as a WebSocket's `resume` does.
+    fn restart(&mut self) {
+        let (mut spec, start) = (self.spec(), self.start());
+        if self.readers.is_empty() {
+            return;
+        }
+        let place = self.random.below(self.readers.len() as u64) as usize;
+        let mut reader = self.readers.swap_remove(place);
+        spec.tenant = reader.spec.tenant.clone();
+        if reader.subscription.reader.closing().is_none() {
+            self.restarts += 1;
+            self.check_no_silent_loss(&reader);
+            reader.subscription.restart(spec.clone(), start);
+            let told = reader.subscription.position().seq;
+            let what_is_held = matches!(start, Start::Earliest | Start::Last(_) | Start::Ago(_));
+            reader.accounts = self.accounts(&spec, told, |_| what_is_held);
+            reader.spec = spec;
+            reader.told = told;
+        }
+        self.readers.push(reader);
+    }
+
+    /// Ended by an admin, or by the same session on another connection: what it had not read it gets when it comes back.
+    fn kick(&mut self) {
+        if self.readers.is_empty() {
+            return;
+        }
+        self.kicks += 1;
+        let place = self.random.below(self.readers.len() as u64) as usize;
+        let mut old = self.readers.swap_remove(place);
+        let active = self.hub.active();
+        let was_closing = old.subscription.reader.closing().is_some();
+        self.hub
+            .dismiss(old.subscription.reader(), CloseReason::Replaced);
+        if !was_closing {
+            assert_eq!(self.hub.active(), active - 1, "its place is free at once");
+            let end = old.subscription.try_read();
+            assert!(matches!(end, Some(Read::Closed(CloseReason::Replaced))));
+        }
+        if self.last_seq - old.told > RECENT {
+            return;
+        }
+        self.check_no_silent_loss(&old);
+        let start = Start::After(self.hub.position_of(old.told));
+        let reader = self.open(old.spec.clone(), start, None);
+        drop(old);
         self.readers.push(reader);
     }
 
@@ -555,7 +661,8 @@ impl World {
                 .position(|channel| channel.name == name)
                 .unwrap();
             let channel = &self.channels[place];
-            let (seq, user) = channel.events[number];
+            let sent = channel.events[number];
+            let Sent { seq, user, .. } = sent;
             assert!(
                 wire >= reader.told,
                 "{line:.60}: the position went back from {}",
@@ -566,9 +673,7 @@ impl World {
                 "{line:.60}: ahead of event {seq}"
             );
             reader.told = wire;
-            if let Some(wanted) = &reader.spec.filter.user {
-                assert_eq!(**wanted, *user, "{line:.60}: not asked for");
-            }
+            assert!(sent.is_for(&reader.spec), "{line:.60}: not asked for");
             let Some(account) = reader.accounts.get_mut(&place) else {
                 panic!("{line:.60}: a channel that was not asked for");
             };
@@ -607,6 +712,10 @@ impl World {
                 assert!(missed > 0);
                 account.missed += missed;
             }
+            None if reader.spec.tenant.is_some() => {
+                account.untold = true;
+                self.untold += 1;
+            }
             None => assert_eq!(reader.subscription.resume().verdict, Verdict::Lost),
         }
         assert!(gap.resumed_at.seq <= self.last_seq);
@@ -630,9 +739,13 @@ impl World {
             if account.delivered < u64::MAX / 2 {
                 let accounted = account.delivered + account.missed;
                 // An evicted event may have been one that the filter would have left out.
-                let exact = reader.spec.filter.is_empty();
+                let exact = reader.spec.filter.is_empty() && reader.spec.tenant.is_none();
+                let enough = match account.untold {
+                    true => account.delivered <= wanted,
+                    false => accounted == wanted || (!exact && accounted > wanted),
+                };
                 assert!(
-                    accounted == wanted || (!exact && accounted > wanted),
+                    enough,
                     "{}: {wanted} events in ({from}, {to}], {accounted} accounted for: {account:?}",
                     channel.name
                 );
@@ -645,6 +758,7 @@ impl World {
             };
         }
         if reader.spec.filter.is_empty()
+            && reader.spec.tenant.is_none()
             && let Some((place, account)) = reader
                 .accounts
                 .iter_mut()
@@ -655,8 +769,8 @@ impl World {
                 let newest = events
                     .iter()
                     .rev()
-                    .find(|(_, of)| *of == user)
-                    .map(|(seq, _)| *seq);
+                    .find(|sent| sent.user == user)
+                    .map(|sent| sent.seq);
                 // One that is not visible yet has already taken the place of the one before.
                 if let Some(newest) = newest.filter(|seq| *seq > account.from && *seq <= to) {
                     assert_eq!(
@@ -672,12 +786,9 @@ impl World {
 
     fn wanted(&self, spec: &ViewSpec, place: usize, from: u64, to: u64) -> u64 {
         let events = &self.channels[place].events;
-        let start = events.partition_point(|(seq, _)| *seq <= from);
-        let wanted = spec.filter.user.as_deref();
-        let range = events[start..].iter().take_while(|(seq, _)| *seq <= to);
-        range
-            .filter(|(_, user)| wanted.is_none_or(|wanted| wanted == *user))
-            .count() as u64
+        let start = events.partition_point(|sent| sent.seq <= from);
+        let range = events[start..].iter().take_while(|sent| sent.seq <= to);
+        range.filter(|sent| sent.is_for(spec)).count() as u64
     }
 
     /// A reader that stops somewhere: what it was told to have passed, it has had or was told to miss.
@@ -688,7 +799,7 @@ impl World {
             }
             let wanted = self.wanted(&reader.spec, *place, account.from, reader.told);
             assert!(
-                account.delivered + account.missed >= wanted,
+                account.untold || account.delivered + account.missed >= wanted,
                 "{}: {wanted} events in ({}, {}], {account:?}",
                 self.channels[*place].name,
                 account.from,
@@ -705,6 +816,9 @@ impl World {
         }
         for _ in 0..500 {
             self.read_some();
+        }
+        if self.random.of(2) {
+            self.drain().await;
         }
         self.readers.clear();
         assert_eq!(self.hub.active(), 0);
@@ -723,6 +837,43 @@ impl World {
     }
 }
 
+impl World {
+    /// The host shuts down: who keeps up gets what was accepted before, then the end; and nobody else comes.
+    async fn drain(&mut self) {
+        let window = Duration::from_millis(self.random.below(2_000));
+        for _ in 0..10 {
+            self.publish().await;
+        }
+        self.hub.drain(window);
+        tokio::time::sleep(window + Duration::from_millis(100)).await;
+        let spec = self.spec();
+        let refused = self.hub.subscribe(spec, Start::Latest);
+        assert_eq!(refused.unwrap_err(), Refused::Closed);
+        for mut reader in std::mem::take(&mut self.readers) {
+            let mut turns = 0;
+            let reason = loop {
+                match reader.subscription.try_read() {
+                    Some(Read::Events(bytes)) => self.take(&mut reader, &bytes),
+                    Some(Read::Gap(gap)) => self.take_gap(&mut reader, &gap),
+                    Some(Read::Heartbeat(_)) => {}
+                    Some(Read::Closed(reason)) => break reason,
+                    None => panic!("a reader that was not told of the end"),
+                }
+                turns += 1;
+            };
+            assert!(matches!(
+                reason,
+                CloseReason::Shutdown | CloseReason::Stalled
+            ));
+            assert!(
+                turns <= usize::from(subscription::CHUNKS_AFTER_CLOSE),
+                "{turns}"
+            );
+            self.check_no_silent_loss(&reader);
+        }
+    }
+}
+
 fn variable(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
@@ -733,6 +884,7 @@ async fn what_is_delivered_and_what_is_reported_missing_is_what_was_published() 
     let mut seed = variable("TOWER_REALTIME_SEED").unwrap_or(1);
     let (mut gaps, mut aheads, mut delivered) = (0, 0, 0);
     let (mut decoded, mut shared_beats, mut grouped) = (0, 0, 0);
+    let mut others = [0; 3];
     let mut done = 0;
     while done < steps {
         /// Says with which seed to look again.
@@ -770,6 +922,9 @@ async fn what_is_delivered_and_what_is_reported_missing_is_what_was_published() 
             );
             grouped += compression.made.grouped - compression.made.keyframes;
         }
+        others[0] += world.kicks;
+        others[1] += world.restarts;
+        others[2] += world.untold;
         delivered += world
             .hub
             .stats()
@@ -794,5 +949,9 @@ async fn what_is_delivered_and_what_is_reported_missing_is_what_was_published() 
                 "{decoded} bytes decoded, {shared_beats} heartbeats shared, {grouped} blocks that refer back"
             );
         }
+        assert!(
+            others.iter().all(|times| *times > 100),
+            "kicks, restarts, gaps of tenants: {others:?}"
+        );
     }
 }

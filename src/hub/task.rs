@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, MissedTickBehavior},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -18,7 +21,7 @@ const WAKES_A_TURN: usize = 512;
 const DRAIN_TICK: Duration = Duration::from_millis(20);
 
 /// A view with something to show, and when it may show it.
-struct Dirty {
+pub(super) struct Dirty {
     view: Arc<View>,
     due_us: u64,
 }
@@ -39,7 +42,6 @@ impl Hub {
             .clamp(Duration::from_millis(10), Duration::from_secs(1));
         let mut sweep = tokio::time::interval(sweep_interval);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let flush_us = self.settings.flush_interval.as_micros() as u64;
         let mut messages = Vec::with_capacity(64);
         let mut dirty: Vec<Dirty> = Vec::new();
         let mut drain: Option<Drain> = None;
@@ -75,28 +77,11 @@ impl Hub {
                             closed: 0,
                         });
                     }
-                    publish => self.append(publish, |view| {
-                        if let Some(due_us) = view.list(now_us, flush_us) {
-                            dirty.push(Dirty {
-                                view: view.clone(),
-                                due_us,
-                            });
-                        }
-                    }),
+                    publish => self.take_in(publish, &mut dirty, now_us),
                 }
             }
             // Whoever is about to be sent away is told first what has come.
-            let is_due = |dirty: &Dirty| drain.is_some() || dirty.due_us <= now_us;
-            let (show, wait): (Vec<_>, Vec<_>) = dirty.drain(..).partition(is_due);
-            dirty = wait;
-            for Dirty { view, .. } in &show {
-                view.show(now_us);
-            }
-            if dirty.is_empty() {
-                let last_seq = lock(&self.state).last_seq;
-                self.visible_head.store(last_seq, Ordering::SeqCst);
-            }
-            for Dirty { view, .. } in &show {
+            for view in self.show(&mut dirty, now_us, drain.is_some()) {
                 let mut below = usize::MAX;
                 while below > 0 {
                     below = view.wake_slice(below, WAKES_A_TURN);
@@ -110,6 +95,39 @@ impl Hub {
             }
         }
 
+        self.finish(&mut inbox);
+    }
+
+    /// Appends what was published, and lists the views that have something to show by it.
+    pub(super) fn take_in(&self, publish: Message, dirty: &mut Vec<Dirty>, now_us: u64) {
+        let flush_us = self.settings.flush_interval.as_micros() as u64;
+        self.append(publish, |view| {
+            if let Some(due_us) = view.list(now_us, flush_us) {
+                dirty.push(Dirty {
+                    view: view.clone(),
+                    due_us,
+                });
+            }
+        });
+    }
+
+    /// Makes visible what is due, or all there is: the views whose readers are to be woken for it.
+    pub(super) fn show(&self, dirty: &mut Vec<Dirty>, now_us: u64, all: bool) -> Vec<Arc<View>> {
+        let is_due = |dirty: &Dirty| all || dirty.due_us <= now_us;
+        let (due, wait): (Vec<_>, Vec<_>) = dirty.drain(..).partition(is_due);
+        *dirty = wait;
+        for Dirty { view, .. } in &due {
+            view.show(now_us);
+        }
+        if dirty.is_empty() {
+            let last_seq = lock(&self.state).last_seq;
+            self.visible_head.store(last_seq, Ordering::SeqCst);
+        }
+        due.into_iter().map(|dirty| dirty.view).collect()
+    }
+
+    /// Shows what was accepted, then ends every subscription.
+    pub(super) fn finish(&self, inbox: &mut mpsc::Receiver<Message>) {
         self.closed.store(true, Ordering::SeqCst);
         inbox.close();
         while let Ok(message) = inbox.try_recv() {

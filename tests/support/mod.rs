@@ -6,6 +6,7 @@
 #![allow(dead_code, unreachable_pub, unused_imports)]
 
 mod answer;
+mod chance;
 mod client;
 mod gunzip;
 mod proxy;
@@ -23,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tower_realtime::{Access, RealtimeConfig, RealtimeHandle, RealtimeLayer};
 
 pub use answer::Answer;
+pub use chance::{Held, Random, tell, variable};
 pub use client::{Connection, Request, get, post, request};
 pub use gunzip::gunzip;
 pub use proxy::{Flow, Proxy};

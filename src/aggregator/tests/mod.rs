@@ -1,7 +1,9 @@
 //! The aggregator as a whole, on a clock that the tests move by hand.
 
+mod clocks;
 mod lists;
 mod load;
+mod memory;
 mod merged;
 mod providers;
 mod shapes;
