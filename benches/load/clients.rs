@@ -45,6 +45,7 @@ pub(crate) fn run(arguments: &[String]) {
     let clients = (0..count).map(|index| Client {
         socket: None,
         waits: false,
+        asked: false,
         stalls: index < stalled,
         decoder: Decoder::of_connection(),
     });
@@ -66,6 +67,7 @@ struct Client {
     socket: Option<TcpStream>,
     /// The answer's head has not come yet.
     waits: bool,
+    asked: bool,
     stalls: bool,
     decoder: Decoder,
 }
@@ -145,7 +147,7 @@ impl Crowd {
                 if index == usize::MAX {
                     continue;
                 }
-                if event.is_writable() && self.clients[index].waits {
+                if event.is_writable() && !self.clients[index].asked {
                     self.ask(index);
                 }
                 if event.is_readable() || event.is_read_closed() {
@@ -178,6 +180,7 @@ impl Crowd {
         self.in_flight += 1;
         let client = &mut self.clients[index];
         client.waits = true;
+        client.asked = false;
         match connect(self.address, index) {
             Ok(mut socket) => {
                 let interest = Interest::READABLE | Interest::WRITABLE;
@@ -196,6 +199,7 @@ impl Crowd {
         let Some(socket) = &mut client.socket else {
             return;
         };
+        client.asked = true;
         let mut request = format!("GET {} HTTP/1.1\r\nhost: 127.0.0.1\r\n", self.path);
         request += match &*self.transport {
             "ws" => {
