@@ -264,6 +264,12 @@ impl Crowd {
                 Fed::Refused => self.came_in(index, false),
                 Fed::More => {}
             }
+            let client = &mut self.clients[index];
+            if let Some(pong) = client.decoder.take_pong()
+                && let Some(socket) = &mut client.socket
+            {
+                let _ = socket.write_all(pong);
+            }
             // A short read has emptied the socket: the next bytes are an event of their own.
             if length < self.buffer.len() && !to_the_end {
                 return;

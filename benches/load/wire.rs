@@ -13,6 +13,8 @@ pub(crate) struct Decoder {
     framing: Framing,
     /// A head, line or frame that has not ended yet.
     carry: Vec<u8>,
+    /// A WebSocket's ping that has not been answered.
+    pinged: bool,
     events: Events,
 }
 
@@ -63,6 +65,7 @@ impl Decoder {
         Self {
             framing,
             carry: Vec::new(),
+            pinged: false,
             events,
         }
     }
@@ -71,6 +74,11 @@ impl Decoder {
     pub(crate) fn reconnect(&mut self) {
         self.framing = Framing::Head;
         self.carry.clear();
+    }
+
+    /// What a ping wants to be answered with; who never says anything is let go.
+    pub(crate) fn take_pong(&mut self) -> Option<&'static [u8]> {
+        std::mem::take(&mut self.pinged).then_some(&[0x8a, 0x80, 0, 0, 0, 0])
     }
 
     pub(crate) fn last_id(&self) -> &[u8] {
@@ -153,7 +161,7 @@ impl Decoder {
     fn frames(&mut self, bytes: &[u8], now: u64, tally: &mut Tally) {
         self.carry.extend_from_slice(bytes);
         let mut rest = &self.carry[..];
-        while let [_, length, ..] = *rest {
+        while let [first, length, ..] = *rest {
             let (start, length) = match (length & 0x7f, rest) {
                 (126, [_, _, a, b, ..]) => (4, usize::from(u16::from_be_bytes([*a, *b]))),
                 (126 | 127, _) => break,
@@ -162,6 +170,7 @@ impl Decoder {
             let Some(payload) = rest.get(start..start + length) else {
                 break;
             };
+            self.pinged |= first & 0x0f == 9;
             if let Some(at) = memmem::find(payload, STAMP) {
                 self.events.stamp(&payload[at..], now, tally);
             }
