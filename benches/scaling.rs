@@ -145,7 +145,7 @@ impl Hub {
             .inbox_capacity(BATCH * 8)
             .replay_bytes(1 << 30)
             // Readers are shown everything at once: what is measured is the work, not the wait for company.
-            .flush_interval(Duration::from_millis(1));
+            .flush_interval(Duration::ZERO);
         let layer = RealtimeLayer::new(config);
         let rt = layer.handle();
         rt.channel("bench", ChannelConfig::stream().retain(retain))
