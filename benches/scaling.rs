@@ -207,13 +207,14 @@ impl Hub {
     }
 
     fn call(&mut self, tokio: &Runtime) -> f64 {
+        let count = 100;
         tokio.block_on(async {
             let before = cpu();
-            (0..BATCH).for_each(|n| self.send("bench", n));
-            let each = each(before, BATCH);
+            (0..count).for_each(|n| self.send("bench", n));
+            let each = each(before, count);
             self.settle().await;
             for reader in &mut self.readers {
-                take(reader, BATCH).await;
+                take(reader, count).await;
             }
             each
         })
