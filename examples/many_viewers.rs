@@ -4,13 +4,13 @@
 //! Run with: `cargo run --release --example many_viewers`, then
 //! `curl -N http://127.0.0.1:3000/stream/stats` or open `http://127.0.0.1:3000/realtime/`.
 //!
-//! What an idle stream takes of the server's memory, in kilobytes; `cargo bench --bench load -- idle` measures it:
+//! What an idle stream takes of the server's memory; `cargo bench --bench load -- idle` measures it:
 //!
-//! | served by | silent body | stream of ours |
+//! | served by | a silent body | a stream of ours |
 //! |---|---|---|
-//! | `axum::serve` | 0 | 0 |
-//! | `http1::Builder`, as here | 0 | 0 |
-//! | `http2::Builder`, 50 streams a connection, as here | 0 | 0 |
+//! | `axum::serve` | 17.5 KB | 20.6 KB |
+//! | `http1::Builder`, as here | 11.0 KB | 12.6 KB |
+//! | `http2::Builder`, as here, 50 streams a connection | 1.5 KB | 3.0 KB |
 //!
 //! `axum::serve` makes every connection ready to be HTTP/1.1, HTTP/2 or a WebSocket. Here each is looked at first and
 //! then gets a task that can be one of them.

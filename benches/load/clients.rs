@@ -56,6 +56,7 @@ pub(crate) fn run(arguments: &[String]) {
         clients: clients.collect(),
         to_open: Vec::new(),
         in_flight: 0,
+        times: 0,
         came: 0,
         tally: Tally::new(),
         buffer: vec![0; 256 * 1024],
@@ -80,6 +81,8 @@ struct Crowd {
     /// Who is to connect, and when; the next one is the last.
     to_open: Vec<(Instant, usize)>,
     in_flight: usize,
+    /// How often everybody was called.
+    times: usize,
     /// How many came since the last command, or did not get in.
     came: usize,
     tally: Tally,
@@ -162,6 +165,7 @@ impl Crowd {
         let now = Instant::now();
         let count = self.clients.len();
         self.came = 0;
+        self.times += 1;
         self.to_open = (0..count)
             // Steps of a prime walk through all places in an order that looks random.
             .map(|place| {
@@ -181,7 +185,7 @@ impl Crowd {
         let client = &mut self.clients[index];
         client.waits = true;
         client.asked = false;
-        match connect(self.address, index) {
+        match connect(self.address, index, self.times) {
             Ok(mut socket) => {
                 let interest = Interest::READABLE | Interest::WRITABLE;
                 poll.registry()
@@ -295,12 +299,13 @@ impl Crowd {
     }
 }
 
-/// From one of several addresses of this machine: a single one has 28,000 ports, some of them just left.
-fn connect(address: SocketAddr, index: usize) -> std::io::Result<TcpStream> {
+/// From one of several addresses of this machine: a single one has 28,000 ports. Another one each time, because a
+/// port that has just been left may be known to the server still, and is answered only when it is asked again.
+fn connect(address: SocketAddr, index: usize, time: usize) -> std::io::Result<TcpStream> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM.nonblocking().cloexec(), None)?;
     #[cfg(target_os = "linux")]
     {
-        let group = (std::process::id() as usize % 50) * 4 + index / PER_ADDRESS;
+        let group = (std::process::id() as usize % 50) * 4 + time % 2 * 2 + index / PER_ADDRESS;
         let source = Ipv4Addr::new(127, 0, 1, 1 + group as u8);
         socket.set_reuse_address(true)?;
         socket.bind(&SockAddr::from(SocketAddr::new(IpAddr::V4(source), 0)))?;
