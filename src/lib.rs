@@ -97,6 +97,10 @@
 //! one stream with several channels, or HTTP/2. Proxies that buffer hold events back; `x-accel-buffering: no` is
 //! sent, others must be told.
 //!
+//! # Guides
+//!
+//! [Behind a proxy](guide::behind_a_proxy), [who may look](guide::who_may_look), [slow readers](guide::slow_readers).
+//!
 //! # Features
 //!
 //! | feature | default | what |
@@ -117,6 +121,8 @@ mod config;
 mod error;
 #[cfg(feature = "axum")]
 mod guard;
+#[cfg(any(doc, doctest))]
+pub mod guide;
 mod handle;
 mod hub;
 mod json_line;

@@ -135,6 +135,8 @@ clients() {
     need npm npm "to fetch the package eventsource"
     need go golang-go "the Go client, whose bufio.Scanner ends at a line of 64 KiB"
     need curl curl "the printed curl lines"
+    need nginx nginx "streams behind a real proxy; it is started by the test, not by the system"
+    need openssl openssl "a certificate for that proxy"
     if ! [ -x "$tools/venv/bin/python" ] || ! "$tools/venv/bin/python" -c 'import requests, sseclient, websockets' 2>/dev/null; then
         echo "sseclient-py, requests and websockets are missing (the Python clients): installing them into $tools/venv"
         python3 -c 'import ensurepip, venv' 2>/dev/null || install_package python3-venv

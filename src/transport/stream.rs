@@ -188,7 +188,11 @@ pub(crate) fn open(
     };
     let first = sse::established(&first, &subscription, retry);
     let body = SseBody::new(first, subscription, runtime.clock, retry, gzip);
-    Ok(head(OwnBody::stream(QuietBody::new(body)), token.as_deref(), is_gzip))
+    Ok(head(
+        OwnBody::stream(QuietBody::new(body)),
+        token.as_deref(),
+        is_gzip,
+    ))
 }
 
 /// The head of a stream that may begin, around a body.
