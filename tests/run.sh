@@ -105,10 +105,11 @@ tests() {
 }
 
 # What takes longer: a million steps of random schedules, full tables of the default size, half a minute of stress and of
-# churn, a minute of two producers. TOWER_REALTIME_STEPS, _SECONDS and _SEED make it longer, and repeat it.
+# churn, a minute of two producers. TOWER_REALTIME_STEPS and _SECONDS make it longer. The seed is the same each time, so that
+# a red run is the work of the change at hand; another TOWER_REALTIME_SEED looks further.
 proofs() {
     section "proofs"
-    export TOWER_REALTIME_SEED=${TOWER_REALTIME_SEED:-$RANDOM}
+    export TOWER_REALTIME_SEED=${TOWER_REALTIME_SEED:-1}
     echo "TOWER_REALTIME_SEED=$TOWER_REALTIME_SEED"
     cargo test --locked --quiet --all-features --tests --no-run
     # In two minutes at most, where no more are asked for.
