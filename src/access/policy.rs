@@ -69,8 +69,13 @@ impl Access {
     ///
     /// It has to be certain: the peer's address must be known
     /// (`into_make_service_with_connect_info::<SocketAddr>()`, or [`PeerAddr`](super::PeerAddr)) and a loopback one;
-    /// a request that a proxy forwarded is refused; and so is one whose `Host` is a name other than `localhost`, or
-    /// that the page of another origin sends, since any web page can make the browser on this machine ask.
+    /// a request that a proxy forwarded is refused, by its forwarding header or because it is HTTP/1.0, which hardly
+    /// anything but a proxy speaks; and so is one whose `Host` is a name other than `localhost`, or that the page of
+    /// another origin sends, since any web page can make the browser on this machine ask.
+    ///
+    /// A proxy on this machine that speaks HTTP/1.1, adds no forwarding header and replaces the `Host` (nginx with
+    /// nothing but `proxy_pass` and `proxy_http_version 1.1`) can't be told from a local program: behind a proxy, use
+    /// another policy.
     pub fn loopback() -> Self {
         Self::new(Policy::Loopback)
     }
@@ -279,6 +284,13 @@ fn loopback(parts: &Parts, origins: &Origins) -> Result<Principal, Refusal> {
             ),
         ));
     }
+    if parts.version < http::Version::HTTP_11 {
+        return Err(Refusal::not_loopback(
+            "forwarded",
+            "Access::loopback() lets in no HTTP/1.0 request, as nginx forwards them by default: behind a proxy, \
+             configure Access::bearer(viewer_token)",
+        ));
+    }
     // A name that resolves to 127.0.0.1 makes a foreign page our own origin (DNS rebinding). No browser leaves the
     // host out, so a request without one comes from a program.
     let hosts = parts
@@ -460,6 +472,18 @@ mod tests {
             parts.extensions.insert(axum::extract::ConnectInfo(peer));
             assert_eq!(ask(&Access::loopback(), &parts).await.is_ok(), allowed);
         }
+    }
+
+    #[tokio::test]
+    async fn loopback_takes_http_1_0_for_a_proxy() {
+        let mut parts = request(Some(LOCAL), &[("host", "127.0.0.1:3000")]);
+        assert!(ask(&Access::loopback(), &parts).await.is_ok());
+        parts.version = http::Version::HTTP_10;
+        let refusal = ask(&Access::loopback(), &parts).await.unwrap_err();
+        assert_eq!(
+            (refusal.status().as_u16(), refusal.code()),
+            (403, "forwarded")
+        );
     }
 
     #[tokio::test]

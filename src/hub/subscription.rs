@@ -20,7 +20,7 @@ use super::{
     reader::{CloseReason, Reader},
     view::{Packed, View, ViewRead, ViewSpec},
 };
-use crate::sync::Ordering;
+use crate::{clock::Clock, sync::Ordering};
 
 /// What became of a reader's wish to go on where it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -238,6 +238,10 @@ impl Subscription {
     #[cfg(feature = "ws")]
     pub(crate) fn lift_rate(&mut self) {
         self.rate = None;
+    }
+
+    pub(crate) fn clock(&self) -> Clock {
+        self.hub.clock
     }
 
     pub(crate) fn connection_id(&self) -> u64 {

@@ -15,7 +15,6 @@ use serde::Serialize;
 
 use super::{answer::Answer, compress::GzipStream};
 use crate::{
-    clock::Clock,
     hub::{Dialect, Frame, Gap, Position, Read, Subscription},
     json_line::escape_line_separators,
     middleware::OwnBody,
@@ -104,18 +103,13 @@ pub(crate) fn spread(seed: u64) -> u64 {
 pub(crate) struct SseBody {
     first: Option<Bytes>,
     subscription: Subscription,
-    clock: Clock,
-    retry: Retry,
-    gzip: Option<GzipStream>,
+    // Boxed, because most idle viewers have none.
+    gzip: Option<Box<GzipStream>>,
 }
 
 /// The first frame: it sets the wait before a reconnect, and the position from which the client would resume.
-pub(crate) fn established(
-    first: &Established<'_>,
-    subscription: &Subscription,
-    retry: Retry,
-) -> Bytes {
-    let wait = retry.pick(subscription.connection_id());
+pub(crate) fn established(first: &Established<'_>, subscription: &Subscription) -> Bytes {
+    let wait = RETRY.pick(subscription.connection_id());
     control_frame(
         Some(wait),
         Some(subscription.position()),
@@ -125,19 +119,11 @@ pub(crate) fn established(
 }
 
 impl SseBody {
-    pub(crate) fn new(
-        first: Bytes,
-        subscription: Subscription,
-        clock: Clock,
-        retry: Retry,
-        gzip: Option<GzipStream>,
-    ) -> Self {
+    pub(crate) fn new(first: Bytes, subscription: Subscription, gzip: Option<GzipStream>) -> Self {
         Self {
             first: Some(first),
             subscription,
-            clock,
-            retry,
-            gzip,
+            gzip: gzip.map(Box::new),
         }
     }
 
@@ -168,14 +154,13 @@ impl SseBody {
             Read::Gap(gap) => self.gap_frame(&gap),
             Read::Heartbeat(position) => {
                 let beat = Heartbeat {
-                    timestamp: self.clock.unix_seconds(),
+                    timestamp: self.subscription.clock().unix_seconds(),
                 };
                 control_frame(None, Some(position), "heartbeat", &beat)
             }
             Read::Closed(reason) => {
-                let wait = self
-                    .retry
-                    .pick(self.subscription.connection_id() ^ self.clock.now_us());
+                let now_us = self.subscription.clock().now_us();
+                let wait = RETRY.pick(self.subscription.connection_id() ^ now_us);
                 let drain = Drain {
                     reason: reason.as_str(),
                     retry_ms: wait.as_millis() as u64,

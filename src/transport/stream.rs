@@ -146,8 +146,7 @@ pub(crate) fn open(
         let token = tokens.issue(principal, &selection.to_query(session), &position);
         return Ok(head(OwnBody::untold(), token.as_deref(), gzip.is_some()));
     }
-    let retry = sse::RETRY;
-    let wait = retry.pick(runtime.clock.now_us());
+    let wait = sse::RETRY.pick(runtime.clock.now_us());
     let connections = caller.connections;
     // First of all, so that the new stream may have the old one's place.
     if let Some(session) = session {
@@ -186,8 +185,8 @@ pub(crate) fn open(
         resume: subscription.resume(),
         timestamp: runtime.clock.unix_seconds(),
     };
-    let first = sse::established(&first, &subscription, retry);
-    let body = SseBody::new(first, subscription, runtime.clock, retry, gzip);
+    let first = sse::established(&first, &subscription);
+    let body = SseBody::new(first, subscription, gzip);
     Ok(head(
         OwnBody::stream(QuietBody::new(body)),
         token.as_deref(),
