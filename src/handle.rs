@@ -131,7 +131,7 @@ impl RealtimeHandle {
         level: Level,
     ) -> impl tracing_subscriber::Layer<S> + Send + Sync + 'static + use<S>
     where
-        S: tracing_core::Subscriber + for<'span> tracing_subscriber::registry::LookupSpan<'span>,
+        S: tracing::Subscriber + for<'span> tracing_subscriber::registry::LookupSpan<'span>,
     {
         let runtime = &self.keeper.runtime;
         let sink = crate::telemetry::tracing::Sink {

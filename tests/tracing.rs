@@ -3,7 +3,10 @@
 
 mod support;
 
-use std::fmt;
+use std::{
+    fmt,
+    sync::{Arc, Mutex},
+};
 
 use axum::{Router, routing::get};
 use serde_json::{Value, json};
@@ -286,6 +289,53 @@ async fn a_flood_leaves_half_of_the_inbox_and_is_counted() {
         stats["hub"]["refused"].as_u64().unwrap(),
         1000 - of("flood") as u64
     );
+}
+
+/// Writes down what the crate itself says.
+#[derive(Clone, Default)]
+struct Own(Arc<Mutex<Vec<(String, String)>>>);
+
+impl<S: tracing::Subscriber> Layer<S> for Own {
+    fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
+        struct Fields(String);
+        impl tracing::field::Visit for Fields {
+            fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn fmt::Debug) {
+                self.0 += &format!("{field}={value:?} ");
+            }
+        }
+        let target = event.metadata().target();
+        if target.starts_with("tower_realtime") {
+            let mut fields = Fields(String::new());
+            event.record(&mut fields);
+            self.0.lock().unwrap().push((target.to_owned(), fields.0));
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_an_admin_does_is_in_the_hosts_own_log_and_once_in_ours() {
+    let access = Access::bearer("viewer-secret-viewer-secret").admin("admin-secret-admin-secret");
+    let host = Host::configured(RealtimeConfig::new(access), Router::new()).await;
+    let own = Own::default();
+    let subscriber = tracing_subscriber::registry()
+        .with(own.clone())
+        .with(host.rt.tracing_layer(Level::Info));
+    let _default = tracing::subscriber::set_default(subscriber);
+    let mut events = host.rt.subscribe(["logs"], Filter::default()).unwrap();
+    let line =
+        json!({"channel": "logs", "type": "log", "data": {"level": "info", "message": "hello"}});
+    let mut request = support::post("/api/realtime/broadcast", line.to_string());
+    let token = "Bearer admin-secret-admin-secret".parse().unwrap();
+    request.headers_mut().insert("authorization", token);
+    assert_eq!(host.send(request).await.status, 201);
+    let lines = lines(&host.rt, &mut events).await;
+    let audits = lines.iter().filter(|line| line["component"] == "audit");
+    assert_eq!(audits.count(), 1, "{lines:?}");
+    let said = own.0.lock().unwrap();
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert_eq!(said[0].0, "tower_realtime::audit");
+    assert!(said[0].1.contains("action=\"broadcast\""), "{said:?}");
+    assert!(!said[0].1.contains("secret"), "{said:?}");
 }
 
 #[tokio::test]

@@ -10,9 +10,10 @@ use std::{
     sync::{Arc, Weak},
 };
 
-use tracing_core::{
-    Event, Field, LevelFilter, Metadata, Subscriber,
-    field::Visit,
+use tracing::{
+    Event, Metadata, Subscriber,
+    field::{Field, Visit},
+    level_filters::LevelFilter,
     span::{Attributes, Id, Record},
     subscriber::Interest,
 };
@@ -105,7 +106,7 @@ const NETWORK: [&str; 9] = [
 ];
 
 fn is_network(metadata: &Metadata<'_>) -> bool {
-    *metadata.level() > tracing_core::Level::INFO
+    *metadata.level() > tracing::Level::INFO
         && NETWORK
             .iter()
             .any(|module| is_within(metadata.target(), module))
@@ -189,11 +190,11 @@ where
 
 fn level_of(metadata: &Metadata<'_>) -> Level {
     match *metadata.level() {
-        tracing_core::Level::ERROR => Level::Error,
-        tracing_core::Level::WARN => Level::Warn,
-        tracing_core::Level::INFO => Level::Info,
-        tracing_core::Level::DEBUG => Level::Debug,
-        tracing_core::Level::TRACE => Level::Trace,
+        tracing::Level::ERROR => Level::Error,
+        tracing::Level::WARN => Level::Warn,
+        tracing::Level::INFO => Level::Info,
+        tracing::Level::DEBUG => Level::Debug,
+        tracing::Level::TRACE => Level::Trace,
     }
 }
 

@@ -271,6 +271,17 @@ pub(super) fn audit(runtime: &Runtime, caller: &Caller<'_>, action: &str, target
         || "unknown".to_owned(),
         |address: IpAddr| address.to_string(),
     );
+    // For the host's own log as well. The layer that turns that into events leaves our targets out.
+    #[cfg(feature = "tracing")]
+    tracing::info!(
+        target: "tower_realtime::audit",
+        actor,
+        action,
+        target,
+        ip = address,
+        tenant = caller.principal.tenant_id(),
+        "{actor}: {action} {target}"
+    );
     let mut line = LogLine::new(
         crate::hub::Level::Info,
         "audit",
