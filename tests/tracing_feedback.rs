@@ -80,6 +80,8 @@ async fn whoever_reads_the_log_does_not_fill_it() {
         .with(host.rt.tracing_layer(Level::Trace))
         .with(Chatty)
         .init();
+    // The client of the WebSocket tells what it reads through `log`, and in this program that is heard, too.
+    log::set_max_level(log::LevelFilter::Off);
     let mut stream = host.stream("/stream/logs").await;
     let second = host.connect_http2().await;
     let mut shared = second.share().stream(support::get("/stream/all")).await;
