@@ -60,20 +60,7 @@ fn small() -> RealtimeConfig {
 }
 
 async fn guarded(config: RealtimeConfig, app: Router) -> Host {
-    let host = Host::serving(config, |realtime, listener, shutdown| {
-        let rt = realtime.handle();
-        let app = app
-            .layer(realtime)
-            .into_make_service_with_connect_info::<SocketAddr>();
-        async move {
-            let serve = axum::serve(rt.guard(listener), app);
-            serve
-                .with_graceful_shutdown(shutdown.cancelled_owned())
-                .await
-                .unwrap();
-        }
-    })
-    .await;
+    let host = Host::guarded(config, app).await;
     host.rt.channel("ticks", ChannelConfig::stream()).unwrap();
     host
 }

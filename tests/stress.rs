@@ -476,20 +476,7 @@ async fn proof_nothing_is_lost_repeated_or_held_whatever_the_network_does() {
         .buffer_size(50)
         .replay_capacity(300);
     let counted = entered.clone();
-    let host = Host::serving(config, |realtime, listener, shutdown| {
-        let rt = realtime.handle();
-        let app = app(counted)
-            .layer(realtime)
-            .into_make_service_with_connect_info::<SocketAddr>();
-        async move {
-            let serve = axum::serve(rt.guard(listener), app);
-            serve
-                .with_graceful_shutdown(shutdown.cancelled_owned())
-                .await
-                .unwrap();
-        }
-    })
-    .await;
+    let host = Host::guarded(config, app(counted)).await;
     for (channel, priority) in CHANNELS.into_iter().zip([
         Priority::Low,
         Priority::Normal,

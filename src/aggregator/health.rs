@@ -14,13 +14,51 @@
 //! better: so a status does not flap. The yardstick for latency is the provider's own median over the hour, because a
 //! median does not move with a few bad minutes; twice the median stands for a usual p95, and three times that is slow.
 
-use super::providers::ProviderStatus;
+use serde::{Deserialize, Serialize};
 
 const MIN_REQUESTS: u64 = 5;
 const MIN_TIMED: u64 = 20;
 /// A handler of a millisecond that takes ten is slower, and nobody's trouble.
 const MIN_SLOW_US: f64 = 100_000.0;
 const RECOVERY_SECONDS: u64 = 15;
+
+/// How a provider is doing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum ProviderStatus {
+    /// It answers as it usually does.
+    Healthy,
+    /// It fails or is slow more often than it should.
+    Degraded,
+    /// It fails at least every second time.
+    Down,
+    /// It has had no request for a minute.
+    #[default]
+    Idle,
+    /// The host does not use it.
+    Disabled,
+    /// The host does not know.
+    Unknown,
+}
+
+impl ProviderStatus {
+    /// The status in lower case, as it stands in events.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Healthy => "healthy",
+            Self::Degraded => "degraded",
+            Self::Down => "down",
+            Self::Idle => "idle",
+            Self::Disabled => "disabled",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    pub(super) fn is_available(self) -> bool {
+        !matches!(self, Self::Down | Self::Disabled)
+    }
+}
 
 /// A provider's last minute.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

@@ -32,11 +32,11 @@ pub(crate) use aggregate::{Aggregator, Settings};
 pub(crate) use breakdown::Breakdown;
 pub use breakdown::{BreakdownRow, ProviderStats};
 pub(crate) use events::{ProvidersEvent, StatsEvent};
+pub use health::ProviderStatus;
 #[cfg(feature = "ws")]
 pub(crate) use json::rfc3339;
 pub(crate) use logs::LogsBatch;
 pub(crate) use memory::memory_ceiling;
-pub use providers::ProviderStatus;
 pub(crate) use providers::{ProviderInfo, ProviderStatusEvent, ProviderView, ProvidersSnapshot};
 pub(crate) use rows::{Errors, Requests, Rows, Slow};
 pub(crate) use series::Series;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::collector::LabelId;
 
 use super::{
-    health::{Health, Sample},
+    health::{Health, ProviderStatus, Sample},
     json::{ms, plain_option, ratio},
     window::Window,
 };
@@ -16,44 +16,6 @@ use super::{
 pub(crate) const MAX_PROVIDERS: usize = 256;
 /// Status changes that wait to be published; beyond it the oldest are dropped, as the newest counts.
 const MAX_CHANGES: usize = 256;
-
-/// How a provider is doing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum ProviderStatus {
-    /// It answers as it usually does.
-    Healthy,
-    /// It fails or is slow more often than it should.
-    Degraded,
-    /// It fails at least every second time.
-    Down,
-    /// It has had no request for a minute.
-    #[default]
-    Idle,
-    /// The host does not use it.
-    Disabled,
-    /// The host does not know.
-    Unknown,
-}
-
-impl ProviderStatus {
-    /// The status in lower case, as it stands in events.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Healthy => "healthy",
-            Self::Degraded => "degraded",
-            Self::Down => "down",
-            Self::Idle => "idle",
-            Self::Disabled => "disabled",
-            Self::Unknown => "unknown",
-        }
-    }
-
-    fn is_available(self) -> bool {
-        !matches!(self, Self::Down | Self::Disabled)
-    }
-}
 
 /// What the host says about a provider. `None` is unknown.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]

@@ -12,7 +12,7 @@ use http::Response;
 use http_body::Body;
 use pin_project_lite::pin_project;
 
-use super::{body::ResponseBody, recording::Recording, service::OwnFuture};
+use super::{body::ResponseBody, own::OwnFuture, recording::Recording};
 use crate::collector::Outcome;
 
 pin_project! {

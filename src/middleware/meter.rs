@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use super::{recorder::Recorder, recording::Seen};
+use super::{recorder::Recorder, seen::Seen};
 use crate::collector::{Extra, LabelId, Method, cut};
 
 /// Longest value of a label of the host.

@@ -9,13 +9,8 @@ use std::{
     },
 };
 
-use http::{Extensions, HeaderMap, HeaderName, Request, Version, header::HeaderValue};
-use http_body::Body;
+use http::{Extensions, HeaderMap, HeaderName, header::HeaderValue};
 
-use super::{
-    meter::{MeterState, RequestHead, RequestMeter},
-    recording::Recording,
-};
 use crate::{
     clock::Clock,
     collector::{Collector, LabelId, Method},
@@ -96,6 +91,10 @@ impl Recorder {
         self.counts_dollars
     }
 
+    pub(super) fn is_enabled(&self) -> bool {
+        self.enabled
+    }
+
     pub(super) fn hook(&self) -> Option<&RouteHook> {
         self.route_hook.as_ref()
     }
@@ -116,36 +115,11 @@ impl Recorder {
         }
     }
 
-    /// Begins the recording of a request, and puts the meter into its extensions. `route` is what the host's hook
-    /// said. `None` where recording is switched off, or this recorder watches the request already: the layer was
-    /// added twice.
-    #[inline]
-    pub(super) fn begin<B: Body>(
-        self: &Arc<Self>,
-        request: &mut Request<B>,
-        route: Option<Cow<'static, str>>,
-    ) -> Option<Recording> {
-        if !self.enabled {
-            return None;
-        }
-        let head = RequestHead {
-            method: method(request.method()),
-            http2: request.version() == Version::HTTP_2,
-            bytes: request.body().size_hint().exact(),
-            route: self.route(route, request.extensions()),
-            request_id: request_id(request.headers()),
-        };
-        let outer = request.extensions().get::<RequestMeter>();
-        if outer.is_some_and(|outer| outer.belongs_to(self)) {
-            return None;
-        }
-        let state = MeterState::new(self.clone(), outer.cloned(), head);
-        let recording = Recording::new(Arc::new(state));
-        request.extensions_mut().insert(recording.meter());
-        Some(recording)
-    }
-
-    fn route(&self, hooked: Option<Cow<'static, str>>, extensions: &Extensions) -> LabelId {
+    pub(super) fn route(
+        &self,
+        hooked: Option<Cow<'static, str>>,
+        extensions: &Extensions,
+    ) -> LabelId {
         let routes = &self.collector.labels().route;
         if let Some(route) = hooked {
             return routes.intern(&route);
@@ -162,7 +136,7 @@ impl fmt::Debug for Recorder {
     }
 }
 
-fn method(method: &http::Method) -> Method {
+pub(super) fn method(method: &http::Method) -> Method {
     match *method {
         http::Method::GET => Method::Get,
         http::Method::POST => Method::Post,
@@ -178,7 +152,7 @@ fn method(method: &http::Method) -> Method {
 }
 
 /// The host's own id of the request. Too long or not readable text: none, rather than half of one.
-fn request_id(headers: &HeaderMap) -> Option<Box<str>> {
+pub(super) fn request_id(headers: &HeaderMap) -> Option<Box<str>> {
     let id = headers.get(&X_REQUEST_ID).map(HeaderValue::as_bytes)?;
     if id.is_empty() || id.len() > MAX_REQUEST_ID_BYTES {
         return None;

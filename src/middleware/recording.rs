@@ -1,19 +1,19 @@
 //! Recording: follows one request to its end, and makes one record of it.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering::Relaxed},
-    },
+    borrow::Cow,
+    sync::{Arc, atomic::Ordering::Relaxed},
     thread,
 };
 
-use http::{HeaderMap, HeaderName, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, Request, Response, StatusCode, Version, header};
 use http_body::Body;
 
 use super::{
     current::Entered,
-    meter::{MeterState, RequestMeter, Said},
+    meter::{MeterState, RequestHead, RequestMeter, Said},
+    recorder::{self, Recorder},
+    seen::{UNKNOWN, known},
 };
 use crate::collector::{Method, Outcome, Record};
 
@@ -28,49 +28,36 @@ pub(super) struct Recording {
     state: Arc<MeterState>,
 }
 
-/// What a recording has seen of its response. Only the recording reads and writes it: all accesses are relaxed.
-#[derive(Debug)]
-pub(super) struct Seen {
-    /// [`UNKNOWN`] until there is a head.
-    ttfb_us: AtomicU64,
-    response_bytes: AtomicU64,
-    /// The body's length, where it is known beforehand.
-    expected_bytes: AtomicU64,
-    /// When the expected length had been handed over. The body is complete then, but is still looked at: trailers
-    /// may follow.
-    complete_us: AtomicU64,
-    /// 0 until there is a head.
-    status: AtomicU16,
-    /// The host's future or body is being polled. Still set when the recording is dropped: the poll has panicked, and
-    /// a layer outside may have caught it.
-    polling: AtomicBool,
-    grpc_failed: AtomicBool,
-    finished: AtomicBool,
-}
-
-/// No length has so many bytes, and no reading of the clock so many microseconds.
-const UNKNOWN: u64 = u64::MAX;
-
-fn known(word: &AtomicU64) -> Option<u64> {
-    Some(word.load(Relaxed)).filter(|value| *value != UNKNOWN)
-}
-
-impl Seen {
-    pub(super) fn new() -> Self {
-        Self {
-            ttfb_us: AtomicU64::new(UNKNOWN),
-            response_bytes: AtomicU64::new(0),
-            expected_bytes: AtomicU64::new(UNKNOWN),
-            complete_us: AtomicU64::new(UNKNOWN),
-            status: AtomicU16::new(0),
-            polling: AtomicBool::new(false),
-            grpc_failed: AtomicBool::new(false),
-            finished: AtomicBool::new(false),
-        }
-    }
-}
-
 impl Recording {
+    /// Begins the recording of a request, and puts the meter into its extensions. `route` is what the host's hook
+    /// said. `None` where recording is switched off, or this recorder watches the request already: the layer was
+    /// added twice.
+    #[inline]
+    pub(super) fn begin<B: Body>(
+        recorder: &Arc<Recorder>,
+        request: &mut Request<B>,
+        route: Option<Cow<'static, str>>,
+    ) -> Option<Self> {
+        if !recorder.is_enabled() {
+            return None;
+        }
+        let head = RequestHead {
+            method: recorder::method(request.method()),
+            http2: request.version() == Version::HTTP_2,
+            bytes: request.body().size_hint().exact(),
+            route: recorder.route(route, request.extensions()),
+            request_id: recorder::request_id(request.headers()),
+        };
+        let outer = request.extensions().get::<RequestMeter>();
+        if outer.is_some_and(|outer| outer.belongs_to(recorder)) {
+            return None;
+        }
+        let state = MeterState::new(recorder.clone(), outer.cloned(), head);
+        let recording = Self::new(Arc::new(state));
+        request.extensions_mut().insert(recording.meter());
+        Some(recording)
+    }
+
     pub(super) fn new(state: Arc<MeterState>) -> Self {
         state.recorder.collector().started();
         Self { state }

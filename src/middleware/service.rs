@@ -2,8 +2,6 @@
 
 use std::{
     fmt,
-    future::Future,
-    pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
@@ -15,23 +13,12 @@ use http_body::Body;
 use tower::Service;
 
 use super::{
-    body::{OwnBody, ResponseBody},
+    body::ResponseBody,
     future::ResponseFuture,
+    own::{Own, OwnRequestBody},
     recorder::Recorder,
+    recording::Recording,
 };
-
-/// The request body that our own paths get.
-pub(crate) type OwnRequestBody = axum_core::body::Body;
-/// The answer of our own paths.
-pub(crate) type OwnFuture = Pin<Box<dyn Future<Output = Response<OwnBody>> + Send>>;
-
-/// Answers our own paths. They are not recorded.
-pub(crate) trait Own: Send + Sync {
-    /// Whether the path is one of ours; asked for every request.
-    fn claims(&self, path: &str) -> bool;
-
-    fn call(&self, parts: http::request::Parts, body: OwnRequestBody) -> OwnFuture;
-}
 
 /// Watches the requests to a service: what [`RealtimeLayer`](crate::RealtimeLayer) makes.
 ///
@@ -107,7 +94,7 @@ where
             route = hook(&parts);
             request = Request::from_parts(parts, body);
         }
-        let recording = recorder.begin(&mut request, route);
+        let recording = Recording::begin(recorder, &mut request, route);
         // The recording is ours while the inner service is called: should the call panic, it is dropped and records.
         let future = self.inner.call(request);
         ResponseFuture::host(future, recording)

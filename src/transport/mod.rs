@@ -2,6 +2,7 @@
 
 mod answer;
 mod body;
+mod caller;
 mod compress;
 mod connections;
 #[cfg(feature = "dashboard")]

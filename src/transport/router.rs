@@ -1,6 +1,6 @@
 //! Router: answers our own paths. Access is checked here, before any surface; a new one cannot forget it.
 
-use std::{future::Future, net::IpAddr, pin::Pin, sync::Arc};
+use std::{future::Future, pin::Pin, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, header, request::Parts};
@@ -9,7 +9,9 @@ use http::{HeaderValue, Method, StatusCode, header, request::Parts};
 use super::dashboard::{Dashboard, Mount as PageMount};
 use super::{
     answer::{self, Answer, Refusal},
-    body, compress,
+    body,
+    caller::Caller,
+    compress,
     connections::Connections,
     params,
     query::Query,
@@ -18,7 +20,7 @@ use super::{
     stream::{self, Wanted},
 };
 use crate::{
-    access::{Gate, GateSettings, Principal},
+    access::{Gate, GateSettings},
     error::Error,
     middleware::{Own, OwnBody, OwnRequestBody},
     runtime::{Keeper, Runtime},
@@ -39,16 +41,6 @@ pub(crate) struct Shared {
     pub(crate) connections: Arc<Connections>,
     #[cfg(feature = "dashboard")]
     page: Dashboard,
-}
-
-/// Who asks, as the gate sees it.
-#[derive(Debug)]
-pub(crate) struct Caller<'a> {
-    pub(crate) principal: Principal,
-    pub(crate) gate: &'a Gate,
-    pub(crate) connections: &'a Arc<Connections>,
-    /// The address that limits count by; `None` where nobody said it.
-    pub(crate) address: Option<IpAddr>,
 }
 
 impl Router {

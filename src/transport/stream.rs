@@ -6,12 +6,12 @@ use http::{HeaderValue, Method, StatusCode, header, request::Parts};
 
 use super::{
     answer::{Answer, Refusal},
+    caller::Caller,
     compress::{self, GzipStream},
     connections::{Newcomer, Selection, Session},
     forms::SSE_FORM,
     params,
     query::Query,
-    router::Caller,
     sse::{self, Established, SseBody},
 };
 use crate::{

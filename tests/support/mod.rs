@@ -111,6 +111,25 @@ impl Host {
         }
     }
 
+    /// As a host that follows the documentation to the end: guarded sockets, connect info, its own graceful shutdown.
+    #[cfg(feature = "axum")]
+    pub async fn guarded(config: RealtimeConfig, router: Router) -> Self {
+        Self::serving(config, |realtime, listener, shutdown| {
+            let rt = realtime.handle();
+            let app = router
+                .layer(realtime)
+                .into_make_service_with_connect_info::<SocketAddr>();
+            async move {
+                let serve = axum::serve(rt.guard(listener), app);
+                serve
+                    .with_graceful_shutdown(shutdown.cancelled_owned())
+                    .await
+                    .unwrap();
+            }
+        })
+        .await
+    }
+
     pub async fn get(&self, path: &str) -> Answer {
         self.send(get(path)).await
     }

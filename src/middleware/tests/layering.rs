@@ -17,8 +17,7 @@ use super::support::{Failure, Observed, ReqBody, Scripted, Step, answers, call, 
 use crate::{
     collector::Limits,
     middleware::{
-        Own, OwnBody, OwnRequestBody, RealtimeService, RequestMeter, Usage, Watch,
-        service::OwnFuture,
+        Own, OwnBody, OwnRequestBody, RealtimeService, RequestMeter, Usage, Watch, own::OwnFuture,
     },
 };
 

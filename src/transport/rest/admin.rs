@@ -14,10 +14,10 @@ use crate::{
     transport::{
         answer::{self, Answer, Refusal},
         body::{Fields, wrong},
+        caller::Caller,
         connections::{Connection, Connections, Selection},
         params,
         query::{self, Query},
-        router::Caller,
         stream,
     },
 };

@@ -14,7 +14,7 @@ use crate::{
     transport::{
         answer::{self, Answer, Refusal},
         body::{Fields, wrong},
-        router::Caller,
+        caller::Caller,
         stream,
     },
 };

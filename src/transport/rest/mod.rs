@@ -17,9 +17,9 @@ pub(crate) use probe::test_connection;
 
 use super::{
     answer::{self, Answer, Refusal},
+    caller::Caller,
     query::Query,
     route::{Mounts, Route},
-    router::Caller,
 };
 use crate::{hub::Position, runtime::Runtime};
 
