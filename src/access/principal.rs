@@ -1,6 +1,9 @@
 //! Who is asking.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    sync::{Arc, LazyLock},
+    time::SystemTime,
+};
 
 use crate::refusal::Refusal;
 
@@ -20,6 +23,9 @@ pub struct Principal {
     expires_at: Option<SystemTime>,
     anonymous: bool,
 }
+
+/// One text for all of them: there may be one for each viewer.
+static ANONYMOUS: LazyLock<Arc<str>> = LazyLock::new(|| "anonymous".into());
 
 /// What a principal may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -56,7 +62,7 @@ impl Principal {
     pub(crate) fn anonymous() -> Self {
         Self {
             anonymous: true,
-            ..Self::viewer("anonymous")
+            ..Self::viewer(ANONYMOUS.clone())
         }
     }
 

@@ -34,7 +34,7 @@ pub(crate) struct Connections {
     pub(crate) admission: Arc<Admission>,
     pub(crate) rates: Rates,
     pub(crate) ticket_rates: Rates,
-    instance: String,
+    instance: Arc<str>,
     clock: Clock,
     max_age: Option<Duration>,
     table: Mutex<Table>,
@@ -56,7 +56,7 @@ pub(crate) struct Session(u64);
 /// One open stream or socket.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    pub(crate) name: String,
+    instance: Arc<str>,
     pub(crate) principal: Principal,
     pub(crate) session: Session,
     pub(crate) reader: Arc<Reader>,
@@ -132,7 +132,7 @@ impl Connections {
                 config.inbound_per_minute.saturating_mul(TICKETS_A_CALL),
                 runtime.clock,
             ),
-            instance: config.instance.clone(),
+            instance: config.instance.as_str().into(),
             clock: runtime.clock,
             max_age: config.max_age,
             table: Mutex::default(),
@@ -157,7 +157,7 @@ impl Connections {
         }
         self.expire(reader, newcomer.principal.expiry());
         let connection = Arc::new(Connection {
-            name: format!("{}-{}", self.instance, reader.id),
+            instance: self.instance.clone(),
             principal: newcomer.principal.clone(),
             session: newcomer.session,
             reader: reader.clone(),
@@ -220,7 +220,7 @@ impl Connections {
     pub(crate) fn find(&self, name: &str) -> Option<Arc<Connection>> {
         let number = name.strip_prefix(&*self.instance)?.strip_prefix('-')?;
         let found = lock(&self.table).by_id.get(&number.parse().ok()?).cloned();
-        found.filter(|connection| connection.name == name)
+        found.filter(|connection| connection.name() == name)
     }
 
     /// What an admin sees of them, oldest first; a tenant's admin sees that tenant's.
@@ -286,6 +286,11 @@ pub(crate) struct Shown {
 }
 
 impl Connection {
+    /// How clients and admins call it: `<instance>-<number>`.
+    pub(crate) fn name(&self) -> String {
+        format!("{}-{}", self.instance, self.reader.id)
+    }
+
     /// The wire form that it reads in.
     pub(crate) fn reader_form(&self) -> Form {
         self.form
@@ -298,7 +303,7 @@ impl Connection {
         let age_seconds = now_us.saturating_sub(self.since_us) / 1_000_000;
         let user = Some(&self.principal).filter(|principal| !principal.is_anonymous());
         Shown {
-            id: self.name.clone(),
+            id: self.name(),
             transport: self.transport,
             user_id: user.map(|principal| principal.id().to_owned()),
             tenant_id: self.principal.tenant_id().map(ToOwned::to_owned),

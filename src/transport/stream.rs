@@ -177,7 +177,7 @@ pub(crate) fn open(
     };
     let connection = connections.enter(seat, &subscription, newcomer);
     let first = Established {
-        connection_id: &connection.name,
+        connection_id: &connection.name(),
         reconnect_token: token.as_deref(),
         channels: &names,
         heartbeat_ms: runtime.config.heartbeat_interval.as_millis() as u64,

@@ -63,8 +63,10 @@ pub(crate) fn kick(runtime: &Runtime, caller: &Caller<'_>, id: &str) -> Result<A
     caller.principal.require_admin()?;
     let connection = find(caller.connections, &caller.principal, id)?;
     runtime.hub.dismiss(&connection.reader, CloseReason::Kicked);
-    audit(runtime, caller, "kick", &connection.name);
-    Ok(answer::data(json!({"id": connection.name, "kicked": true})))
+    audit(runtime, caller, "kick", &connection.name());
+    Ok(answer::data(
+        json!({"id": connection.name(), "kicked": true}),
+    ))
 }
 
 /// Whether channels come or go.
@@ -148,10 +150,10 @@ pub(crate) fn change(
         } else {
             "unsubscribe"
         };
-        audit(runtime, caller, action, &connection.name);
+        audit(runtime, caller, action, &connection.name());
     }
     Ok(answer::data(json!({
-        "id": connection.name,
+        "id": connection.name(),
         "channels": wanted.names,
         "filter": wanted.query,
         "reconnect_token": token,

@@ -65,7 +65,7 @@ impl Session {
         };
         let runtime = self.runtime();
         let first = Established {
-            connection_id: &entered.connection.name,
+            connection_id: &entered.connection.name(),
             reconnect_token: token.as_deref(),
             channels: &self.reading.selection.names,
             heartbeat_ms: runtime.config.heartbeat_interval.as_millis() as u64,
