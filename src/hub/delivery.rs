@@ -59,6 +59,7 @@ impl Subscription {
             .view
             .add_beat(link, self.cursor, self.told, plain, now_us)?;
         compressed.link = Some(linked.link);
+        self.count_sent(&linked.block);
         Some(linked.block)
     }
 
@@ -104,22 +105,33 @@ impl Subscription {
         self.hand_over(packed.bytes, block)
     }
 
-    /// Bytes as the reader wants them. What the view has no block for is this reader's own, and stands alone.
+    /// Bytes as the reader wants them. What the view has no block for is this reader's own: it stands alone, and is
+    /// compressed only as far as that costs the host no more than it has to spare.
     pub(super) fn hand_over(&mut self, plain: Bytes, block: Option<(Block, Option<Link>)>) -> Read {
-        let bytes = match &mut self.compressed {
-            None => plain,
-            Some(compressed) => {
-                let (block, link) =
-                    block.unwrap_or_else(|| (compressed.compressor.alone(&plain), None));
-                compressed.link = link;
-                compressed.check = block.check;
-                self.hub.count_compressed(plain.len(), block.bytes.len());
-                block.bytes
-            }
+        let Some(compressed) = &mut self.compressed else {
+            self.count_bytes(plain.len());
+            return Read::Events(plain);
         };
-        let sent = self.reader.bytes.load(Ordering::Relaxed) + bytes.len() as u64;
+        let (block, link) = block.unwrap_or_else(|| {
+            let now_us = self.hub.coarse_now_us();
+            let compressor = &*compressed.compressor;
+            (compressor.alone_or_stored(&plain, 1, now_us), None)
+        });
+        compressed.link = link;
+        compressed.check = block.check;
+        self.count_sent(&block);
+        Read::Events(block.bytes)
+    }
+
+    fn count_sent(&self, block: &Block) {
+        self.hub
+            .count_compressed(block.check.len as usize, block.bytes.len());
+        self.count_bytes(block.bytes.len());
+    }
+
+    fn count_bytes(&self, bytes: usize) {
+        let sent = self.reader.bytes.load(Ordering::Relaxed) + bytes as u64;
         self.reader.bytes.store(sent, Ordering::Relaxed);
-        Read::Events(bytes)
     }
 
     /// A heartbeat of the view's group.
@@ -133,6 +145,7 @@ impl Subscription {
             compressed.link = Some(link);
             compressed.check = block.check;
         }
+        self.count_sent(&block);
         Read::Events(block.bytes)
     }
 

@@ -32,7 +32,8 @@ pub(crate) struct View {
     /// When it was sealed last; the hub's task's, too.
     shown_us: AtomicU64,
     compressor: Option<Arc<dyn Compressor>>,
-    /// How many of the readers want compressed blocks. Changed under their list's lock, read by nobody else.
+    /// How many of the readers want compressed blocks. Changed under their list's lock; relaxed, as it says only what
+    /// a block is worth.
     compressing: AtomicUsize,
     groups: Groups,
 }
@@ -238,6 +239,8 @@ impl View {
             plain: &chunk.bytes,
             from: cursor,
             to: chunk.to,
+            // At least the one that asks: it may have been let go meanwhile.
+            readers: self.compressing.load(Ordering::Relaxed).max(1),
             now_us,
         };
         // A group costs a compressor; those who want something special share with too few to be worth one.

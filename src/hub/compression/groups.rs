@@ -39,7 +39,15 @@ pub(in crate::hub) struct Wanted<'a> {
     /// Behind which event it begins, and with which it ends.
     pub(in crate::hub) from: u64,
     pub(in crate::hub) to: u64,
+    /// How many readers of the view get compressed blocks.
+    pub(in crate::hub) readers: usize,
     pub(in crate::hub) now_us: u64,
+}
+
+impl Wanted<'_> {
+    fn is_affordable(&self, compressor: &dyn Compressor) -> bool {
+        compressor.affords(self.plain.len(), self.readers, self.now_us)
+    }
 }
 
 impl Forms {
@@ -49,9 +57,21 @@ impl Forms {
         wanted: Wanted<'_>,
         compressor: &dyn Compressor,
     ) -> (Step, usize) {
+        self.alone_where(|| wanted.is_affordable(compressor), wanted, compressor)
+    }
+
+    fn alone_where(
+        &self,
+        is_affordable: impl FnOnce() -> bool,
+        wanted: Wanted<'_>,
+        compressor: &dyn Compressor,
+    ) -> (Step, usize) {
         let mut made = 0;
         let alone = self.alone.get_or_init(|| {
-            let block = compressor.alone(wanted.plain);
+            let block = match is_affordable() {
+                true => compressor.alone(wanted.plain),
+                false => compressor.stored(wanted.plain),
+            };
             made = block.bytes.len();
             block
         });
@@ -104,16 +124,22 @@ impl Groups {
         compressor: &dyn Compressor,
     ) -> (Step, usize) {
         let mut made = 0;
+        // What is granted for a group that then can't have the chunk does for the block that stands alone.
+        let mut granted = None;
         let grouped = match forms.grouped.get() {
             Some(grouped) => grouped,
             None => {
                 // Under the lock, so that blocks are made in the order of the chunks, and each once.
                 let mut current = lock(&self.0);
                 forms.grouped.get_or_init(|| {
-                    let grouped = current.extend(wanted, compressor);
-                    made += grouped
-                        .as_ref()
-                        .map_or(0, |linked| linked.block.bytes.len());
+                    let is_affordable = wanted.is_affordable(compressor);
+                    let grouped = is_affordable
+                        .then(|| current.extend(wanted, compressor))
+                        .flatten();
+                    match &grouped {
+                        Some(linked) => made += linked.block.bytes.len(),
+                        None => granted = Some(is_affordable),
+                    }
                     grouped
                 })
             }
@@ -129,7 +155,8 @@ impl Groups {
                 return (Step::Beat(beat), made);
             }
         }
-        let (alone, more) = forms.alone(wanted, compressor);
+        let is_affordable = || granted.unwrap_or_else(|| wanted.is_affordable(compressor));
+        let (alone, more) = forms.alone_where(is_affordable, wanted, compressor);
         (alone, made + more)
     }
 
@@ -179,28 +206,28 @@ impl Current {
         self.last.index + 1 >= GROUP_BLOCKS || now_us.saturating_sub(self.began_us) >= GROUP_US
     }
 
-    /// The block of a chunk; `None` when the groups have passed that place already.
+    /// The block of a chunk; `None` when the groups have passed that place already, and where there are enough groups.
     fn extend(&mut self, wanted: Wanted<'_>, compressor: &dyn Compressor) -> Option<Linked> {
-        let is_new = self.chain.is_none();
-        if is_new {
-            self.chain = Some(compressor.chain()?);
-        } else if wanted.from < self.at {
+        let is_under_way = self.chain.is_some();
+        if is_under_way && wanted.from < self.at {
             return None;
         }
-        // Who has not got what lies between can't go on with the group, so nobody could.
-        if is_new || wanted.from != self.at || self.is_full(wanted.now_us) {
-            self.last = Link {
-                group: self.last.group + 1,
-                index: 0,
-            };
-            self.began_us = wanted.now_us;
-            self.beats.clear();
-            self.chain.as_mut()?.begin();
-            self.at = wanted.to;
-            return self.make(wanted.plain);
-        }
+        let goes_on = is_under_way && wanted.from == self.at && !self.is_full(wanted.now_us);
         self.at = wanted.to;
-        self.push(wanted.plain)
+        // Who has not got what lies between can't go on with the group, so nobody could.
+        if goes_on {
+            return self.push(wanted.plain);
+        }
+        self.last = Link {
+            group: self.last.group + 1,
+            index: 0,
+        };
+        self.began_us = wanted.now_us;
+        self.beats.clear();
+        // Given back before another is asked for: a view that has lost its readers may not get it again.
+        self.chain = None;
+        self.chain = Some(compressor.chain(wanted.readers)?);
+        self.make(wanted.plain)
     }
 
     fn push(&mut self, plain: &[u8]) -> Option<Linked> {

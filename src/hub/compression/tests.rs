@@ -20,20 +20,37 @@ use super::{
 
 /// Blocks that say what they refer to: `alone|…`, or the number of bytes that the group had before, `0|…` being a
 /// keyframe.
-#[derive(Default)]
-struct Toy(Arc<Counts>);
+struct Toy {
+    counts: Arc<Counts>,
+    /// How many chains there are for each reader of a view.
+    chains: u64,
+    /// How many bytes may be compressed for one reader, at a time.
+    budget: Option<usize>,
+}
+
+impl Default for Toy {
+    fn default() -> Self {
+        Self {
+            counts: Arc::default(),
+            chains: u64::MAX / 1000,
+            budget: None,
+        }
+    }
+}
 
 #[derive(Default)]
 struct Counts {
     grouped: AtomicU64,
     keyframes: AtomicU64,
     alone: AtomicU64,
+    stored: AtomicU64,
     chains: AtomicU64,
 }
 
 struct ToyChain {
     counts: Arc<Counts>,
     had: usize,
+    is_new: bool,
 }
 
 fn block(refers_to: &str, plain: &[u8]) -> Block {
@@ -53,34 +70,46 @@ impl Compressor for Toy {
     fn sum(&self, _: &[u8]) -> u32 {
         0
     }
+    fn affords(&self, bytes: usize, readers: usize, _: u64) -> bool {
+        let Some(budget) = self.budget else {
+            return true;
+        };
+        bytes / readers <= budget
+    }
     fn alone(&self, plain: &[u8]) -> Block {
-        self.0.alone.fetch_add(1, Ordering::Relaxed);
+        self.counts.alone.fetch_add(1, Ordering::Relaxed);
         block("alone", plain)
     }
-    fn chain(&self) -> Option<Box<dyn Chain>> {
-        self.0.chains.fetch_add(1, Ordering::Relaxed);
-        Some(Box::new(ToyChain {
-            counts: self.0.clone(),
+    fn stored(&self, plain: &[u8]) -> Block {
+        self.counts.stored.fetch_add(1, Ordering::Relaxed);
+        block("stored", plain)
+    }
+    fn chain(&self, readers: usize) -> Option<Box<dyn Chain>> {
+        let chains = self.counts.chains.fetch_add(1, Ordering::Relaxed);
+        let chain = ToyChain {
+            counts: self.counts.clone(),
             had: 0,
-        }))
+            is_new: true,
+        };
+        (chains < self.chains * readers as u64).then(|| Box::new(chain) as _)
     }
     fn made(&self) -> Made {
         Made {
-            keyframes: self.0.keyframes.load(Ordering::Relaxed),
-            grouped: self.0.grouped.load(Ordering::Relaxed),
-            alone: self.0.alone.load(Ordering::Relaxed),
-            chains: self.0.chains.load(Ordering::Relaxed) as usize,
+            keyframes: self.counts.keyframes.load(Ordering::Relaxed),
+            grouped: self.counts.grouped.load(Ordering::Relaxed),
+            alone: self.counts.alone.load(Ordering::Relaxed),
+            stored: self.counts.stored.load(Ordering::Relaxed),
+            chains: self.counts.chains.load(Ordering::Relaxed) as usize,
             ..Made::default()
         }
     }
 }
 
 impl Chain for ToyChain {
-    fn begin(&mut self) {
-        self.had = 0;
-        self.counts.keyframes.fetch_add(1, Ordering::Relaxed);
-    }
     fn next(&mut self, plain: &[u8]) -> Option<Block> {
+        if std::mem::take(&mut self.is_new) {
+            self.counts.keyframes.fetch_add(1, Ordering::Relaxed);
+        }
         self.counts.grouped.fetch_add(1, Ordering::Relaxed);
         let block = block(&self.had.to_string(), plain);
         self.had += plain.len();
@@ -95,8 +124,12 @@ impl Drop for ToyChain {
 }
 
 fn house() -> House {
+    house_with(Toy::default())
+}
+
+fn house_with(toy: Toy) -> House {
     House::new(HubSettings {
-        compressor: Some(Arc::new(Toy::default())),
+        compressor: Some(Arc::new(toy)),
         ..settings()
     })
 }
@@ -155,8 +188,11 @@ impl Client {
     fn decode_block(&mut self, bytes: &[u8]) -> String {
         let text = std::str::from_utf8(bytes).unwrap();
         let (refers_to, plain) = text.split_once('|').unwrap();
-        if refers_to == "alone" {
-            self.kinds.push("alone");
+        if let Some(kind) = ["alone", "stored"]
+            .into_iter()
+            .find(|kind| *kind == refers_to)
+        {
+            self.kinds.push(kind);
             self.had = None;
             return plain.to_owned();
         }
@@ -427,4 +463,140 @@ async fn what_was_skipped_by_all_begins_a_new_group() {
     assert_eq!(client.next().await, "a 42 last\n");
     client.kinds.dedup();
     assert_eq!(client.kinds, ["key", "alone", "key", "group"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_too_much_for_one_reader_goes_out_as_it_is() {
+    let house = house_with(Toy {
+        budget: Some(10),
+        ..Toy::default()
+    });
+    let a = house.stream("a");
+    let mut client = Client::new(&house, spec(&[a]));
+    for text in ["0", "1", "far too long for one", "3", "4"] {
+        house.publish(a, line(text)).await;
+        assert!(client.next().await.ends_with(&format!(" {text}\n")));
+    }
+    assert_eq!(client.kinds, ["key", "group", "stored", "key", "group"]);
+    // With nobody there who shares it: all from the log, at once.
+    drop(client);
+    house.publish(a, line("5")).await;
+    house.publish(a, line("6")).await;
+    let mut replay = Client {
+        subscription: house.subscribe(&[a], Start::Earliest),
+        had: None,
+        kinds: Vec::new(),
+    };
+    assert!(replay.subscription.compress());
+    let all = replay.next().await;
+    assert!(all.starts_with("a 1 0\na 2 1\na 3 far"), "{all}");
+    assert!(all.ends_with("a 7 6\n"), "{all}");
+    assert_eq!(replay.kinds, ["stored"]);
+    let made = made(&house);
+    assert_eq!((made.alone, made.stored), (0, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_readers_have_compressed_what_one_has_not() {
+    let house = house_with(Toy {
+        budget: Some(10),
+        ..Toy::default()
+    });
+    let a = house.stream("a");
+    let filtered = || ViewSpec {
+        filter: Filter {
+            user: Some("xxxxxxxxxx".into()),
+            ..Filter::default()
+        },
+        ..spec(&[a])
+    };
+    let long = || line("x".repeat(30));
+    let mut alone = Client::new(&house, spec(&[a]));
+    house.publish(a, long()).await;
+    alone.next().await;
+    let mut others = [0; 3].map(|_| Client::new(&house, spec(&[a])));
+    for _ in 0..2 {
+        house.publish(a, long()).await;
+        for client in others.iter_mut().chain([&mut alone]) {
+            client.next().await;
+        }
+    }
+    assert_eq!(alone.kinds, ["stored", "key", "group"]);
+    drop(others);
+    house.publish(a, long()).await;
+    alone.next().await;
+    assert_eq!(alone.kinds[3..], ["stored"]);
+
+    let long = || line("x".repeat(10));
+    let mut few = Client::new(&house, filtered());
+    house.publish(a, long()).await;
+    few.next().await;
+    let mut two = Client::new(&house, filtered());
+    house.publish(a, long()).await;
+    few.next().await;
+    two.next().await;
+    assert_eq!(few.kinds, ["stored", "alone"]);
+    assert_eq!(two.kinds, ["alone"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_is_for_those_who_are_many_when_it_begins() {
+    let house = house_with(Toy {
+        chains: 1,
+        ..Toy::default()
+    });
+    let (a, b) = (house.stream("a"), house.stream("b"));
+    let mut first = Client::new(&house, spec(&[a]));
+    let mut leaves = Client::new(&house, spec(&[a]));
+    let mut other = Client::new(&house, spec(&[b]));
+    house.publish(b, line("n")).await;
+    other.next().await;
+    house.publish(a, line("n")).await;
+    first.next().await;
+    leaves.next().await;
+    assert_eq!(
+        (&first.kinds[..], &leaves.kinds[..]),
+        (&["key"][..], &["key"][..])
+    );
+    assert_eq!(made(&house).chains, 2);
+    drop(leaves);
+    // The group that is under way goes on; another one it does not get as long as there are enough.
+    for _ in 0..GROUP_BLOCKS {
+        house.publish(a, line("n")).await;
+        first.next().await;
+    }
+    let last = GROUP_BLOCKS as usize;
+    assert_eq!(first.kinds[1..last], vec!["group"; last - 1]);
+    assert_eq!(first.kinds[last..], ["alone"]);
+    assert_eq!(made(&house).chains, 1, "given back");
+    drop(other);
+    house.publish(a, line("n")).await;
+    first.next().await;
+    assert_eq!(first.kinds[last + 1..], ["key"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn shared_heartbeats_are_counted() {
+    let house = house();
+    let a = house.stream("a");
+    let mut clients = [0; 2].map(|_| Client::new(&house, spec(&[a])));
+    house.publish(a, line("0")).await;
+    let mut bytes = 0;
+    for client in &mut clients {
+        bytes += "0|".len() + client.next().await.len();
+    }
+    tokio::time::sleep(Duration::from_secs(16)).await;
+    for client in &mut clients {
+        bytes += "6|".len() + client.next().await.len();
+    }
+    for client in &clients {
+        assert_eq!(client.kinds, ["key", "group"]);
+        let sent = client.subscription.reader().bytes.load(Ordering::Relaxed);
+        assert_eq!(sent, bytes as u64 / 2);
+    }
+    let stats = house.hub.stats();
+    assert_eq!(stats.sent_bytes, bytes as u64);
+    let compression = stats.compression.unwrap();
+    assert_eq!(compression.sent_compressed_bytes, bytes as u64);
+    assert_eq!(compression.sent_plain_bytes, bytes as u64 - 4 * 2);
 }

@@ -7,6 +7,8 @@
 //! between as it is, in stored blocks: they cost no time, and no secret ever meets somebody else's text in one window.
 
 #[cfg(feature = "compression")]
+mod budget;
+#[cfg(feature = "compression")]
 mod deflate;
 
 use std::{fmt, sync::Arc};
@@ -37,7 +39,7 @@ pub(crate) fn compressor(config: &RealtimeConfig) -> Option<Arc<dyn Compressor>>
 
 #[cfg(feature = "compression")]
 fn built_in() -> Option<Arc<dyn Compressor>> {
-    Some(Arc::new(deflate::Deflate::default()))
+    Some(Arc::new(deflate::Deflate::new()))
 }
 
 #[cfg(not(feature = "compression"))]
@@ -78,8 +80,14 @@ fn weight(parameters: &str) -> u16 {
     (weight.clamp(0.0, 1.0) * 1000.0) as u16
 }
 
-/// Compresses the body of an answer, where the client takes it and it is worth it.
-pub(super) fn compress(compressor: &dyn Compressor, accepted: &HeaderMap, answer: &mut Answer) {
+/// Compresses the body of an answer, where the client takes it and it is worth it. Answers are paid from the same budget
+/// as what streams have each for themselves: whoever asks for the same large one without end gets it as it is.
+pub(super) fn compress(
+    compressor: &dyn Compressor,
+    accepted: &HeaderMap,
+    answer: &mut Answer,
+    now_us: u64,
+) {
     if answer.status().is_informational() {
         return;
     }
@@ -90,7 +98,7 @@ pub(super) fn compress(compressor: &dyn Compressor, accepted: &HeaderMap, answer
     let OwnBody::Full(Some(plain)) = answer.body() else {
         return;
     };
-    if plain.len() < MIN_BODY_BYTES {
+    if plain.len() < MIN_BODY_BYTES || !compressor.affords(plain.len(), 1, now_us) {
         return;
     }
     *answer.body_mut() = OwnBody::full(whole(compressor, plain));
@@ -324,5 +332,25 @@ mod tests {
             let parts = len.div_ceil(MAX_STORED);
             assert_eq!(blocks.len(), len + 5 * parts);
         }
+    }
+
+    #[cfg(feature = "compression")]
+    #[test]
+    fn answers_that_somebody_asks_for_without_end_go_out_as_they_are() {
+        let compressor = built_in().unwrap();
+        let mut accepted = HeaderMap::new();
+        accepted.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
+        let answer = || {
+            let mut answer = Answer::new(OwnBody::full(vec![b'x'; 100_000]));
+            compress(&*compressor, &accepted, &mut answer, 0);
+            assert_eq!(answer.headers()[header::VARY], "accept-encoding");
+            answer
+                .headers()
+                .get(header::CONTENT_ENCODING)
+                .is_some_and(|coding| coding == "gzip")
+        };
+        let compressed = (0..100).take_while(|_| answer()).count();
+        assert_eq!(compressed, 10, "a mebibyte for one");
+        assert!(!answer());
     }
 }
