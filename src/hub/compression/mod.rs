@@ -7,6 +7,10 @@
 //! own, has another past than the group has, and gets blocks that *stand alone* until the next keyframe; those are
 //! shared as well. Both forms are made by the first reader that takes them.
 //!
+//! A compressed block costs more than ten times as much as handing its bytes over, so whoever gets something that nobody
+//! shares could have the host work for it alone. The [`Compressor`] is asked before each block whether so many bytes
+//! are affordable for so many readers; where they are not, they go out as they are, as a block of their own kind.
+//!
 //! How blocks are made is the business of a [`Compressor`] that the hub is given; there is none where nobody wants any.
 
 mod block;

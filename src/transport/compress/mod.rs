@@ -3,8 +3,9 @@
 //! A gzip stream (RFC 1952) is a header, deflate blocks (RFC 1951), and a checksum. Here every block ends on a byte with
 //! a sync flush, so that a client can decode it as soon as it is there, and so that blocks can be put behind each other
 //! in any order that their references allow: the hub makes those of events once for all readers (see
-//! `hub::Compressor`). What is one client's own (its first frame with its reconnect token, gaps, `drain`) is put in
-//! between as it is, in stored blocks: they cost no time, and no secret ever meets somebody else's text in one window.
+//! `hub::Compressor`). Frames that are one client's own (the first with its reconnect token, gaps, `drain`) are put in
+//! between as they are, in stored blocks: they cost no time, and no secret ever meets somebody else's text in one
+//! window. Events that one client has for itself are compressed as far as a budget goes (see `budget`).
 
 #[cfg(feature = "compression")]
 mod budget;
