@@ -16,7 +16,7 @@
 mod block;
 mod groups;
 
-#[cfg(any(test, feature = "compression"))]
+#[cfg(any(feature = "compression", all(test, not(loom))))]
 pub(crate) use block::Chain;
 pub(crate) use block::{Block, Check, Compressor, Made};
 pub(super) use groups::{Beat, Forms, Groups, Link, Linked, Step, Wanted};
