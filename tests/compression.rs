@@ -187,6 +187,89 @@ async fn a_filter_and_a_rate_work_the_same() {
     assert!(missed > 0);
 }
 
+/// `(what was compressed, what was left as it is)`: bytes of the first, blocks of the second.
+async fn work(host: &Host) -> (u64, u64) {
+    let made = made(host).await["made"].clone();
+    let number = |name: &str| made[name].as_u64().unwrap();
+    (number("plain_bytes"), number("stored"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replays_are_compressed_as_far_as_the_host_has_time_to_spare() {
+    const EVENTS: u64 = 1000;
+    const READERS: u64 = 10;
+    // See `transport::compress::budget`.
+    const SAVED: f64 = 2_097_152.0;
+    const A_SECOND: f64 = 4_194_304.0;
+
+    let held = config()
+        .replay_bytes(64 << 20)
+        .replay_capacity(EVENTS as usize);
+    let host = host_with(held.flush_interval(Duration::from_millis(1))).await;
+    let text = "what each of them says again and at length, ".repeat(50);
+    let mut live = host.stream("/stream/ticks").await;
+    for n in 0..EVENTS {
+        let tick = json!({"n": n, "text": text});
+        host.rt.publish(Event::new("ticks", "Tick", &tick)).unwrap();
+        assert_eq!(ticks(&mut live, 1).await, [n]);
+    }
+    drop(live);
+
+    let start = std::time::Instant::now();
+    let expected: Vec<u64> = (0..EVENTS).collect();
+    let mut alone = stream(&host, "/stream/ticks?since=earliest").await;
+    assert_eq!(ticks(&mut alone, expected.len()).await, expected);
+    let (compressed, _) = work(&host).await;
+    assert!(compressed > 900_000, "{compressed} of one that is alone");
+    for _ in 1..READERS {
+        let mut reader = stream(&host, "/stream/ticks?since=earliest").await;
+        assert_eq!(ticks(&mut reader, expected.len()).await, expected);
+    }
+    let (compressed, stored) = work(&host).await;
+    let most = SAVED + A_SECOND * start.elapsed().as_secs_f64();
+    assert!(compressed as f64 <= most, "{compressed} of at most {most}");
+    let all = READERS * EVENTS * text.len() as u64;
+    assert!(
+        compressed >= all || stored > 0,
+        "{compressed}, {stored} stored"
+    );
+    // And the present is shared again.
+    let mut other = stream(&host, "/stream/ticks").await;
+    for n in EVENTS..EVENTS + 300 {
+        publish(&host, n);
+        assert_eq!(ticks(&mut alone, 1).await, [n]);
+        assert_eq!(ticks(&mut other, 1).await, [n]);
+    }
+    let grouped = made(&host).await["made"]["grouped"].as_u64().unwrap();
+    assert!(grouped >= 300 - 128, "{grouped}");
+}
+
+#[tokio::test]
+async fn filters_that_only_one_reader_has_share_what_the_host_has_to_spare() {
+    let host = host().await;
+    let mut readers = Vec::new();
+    for n in 0..20 {
+        readers.push(stream(&host, &format!("/stream/ticks?type=Tick,other{n}")).await);
+    }
+    let start = std::time::Instant::now();
+    let text = "what each of them says again and at length, ".repeat(400);
+    for n in 0..60 {
+        let tick = json!({"n": n, "text": text});
+        host.rt.publish(Event::new("ticks", "Tick", &tick)).unwrap();
+        for reader in &mut readers {
+            assert_eq!(ticks(reader, 1).await, [n]);
+        }
+    }
+    let made = made(&host).await["made"].clone();
+    let number = |name: &str| made[name].as_u64().unwrap() as f64;
+    assert_eq!(number("alone") + number("stored"), 20.0 * 60.0, "{made:#}");
+    assert_eq!(made["chains"], 0, "{made:#}");
+    // Each block costs a kilobyte beside its bytes.
+    let most = 1_048_576.0 + 4_194_304.0 * start.elapsed().as_secs_f64();
+    let cost = number("alone") * 1024.0 + number("plain_bytes");
+    assert!(cost <= most, "{cost} of at most {most}");
+}
+
 #[tokio::test]
 async fn a_stream_is_resumed_without_loss_or_repeat() {
     let host = host().await;

@@ -115,15 +115,35 @@ impl RealtimeConfig {
     /// Whether streams, JSON answers and the page's files are compressed with gzip for clients that accept it, where the
     /// crate was built with the feature `compression`. Defaults to `false`.
     ///
-    /// On: streams shrink to an eighth (snapshots) or a quarter (single requests). Events are compressed once for all
-    /// readers, so what it costs does not grow with them: one compressor of about 320 KB for each set of channels that is
-    /// read compressed (32 at most), and one a thread. JSON answers from 1 KiB on are compressed one by one. Readers with
-    /// a filter or a `max_rate`, and those that are behind, share less of the past with others, and shrink less.
+    /// On: streams shrink to an eighth (snapshots 0.13 of the plain bytes, single requests 0.14, everything 0.11). Events
+    /// are compressed once for all readers of the same channels, filter and tenant, so what it costs does not grow with
+    /// them: one compressor of about 320 KB for each set of channels that is read compressed without a filter (32 at
+    /// most; sets with one reader have half of them), and one a thread.
     ///
-    /// Compression shortens what is guessed right. Somebody who can make requests (so that text of their choice appears
-    /// in an event), and who sees how many bytes a viewer's encrypted stream has, can guess secrets that other events of
-    /// the same stream show (CRIME, BREACH). The crate compresses none of its own: reconnect tokens and tickets never
-    /// are. Leave it off where events of the host's hold secrets beside text of strangers.
+    /// What a reader has for itself is compressed only as far as the host has time to spare: 4 MiB of events a second
+    /// for all such readers together, about a twentieth of a core, where those who share an event share its price. That
+    /// concerns a replay (`since`, `Last-Event-ID`), a reader with a `max_rate` or a filter that nobody else has, one
+    /// that is behind, and JSON answers (from 1 KiB on). Each begins with up to 1 MiB at once, so a short absence
+    /// is replayed compressed. What is beyond goes out in the same gzip stream as it is, with 5 bytes for each 64 KiB:
+    /// nobody can make the host compress without end. `compression.made.stored` in `hub/stats` counts such blocks. What a
+    /// reader has for itself, and what has a filter, shares no past with other events, and shrinks less.
+    ///
+    /// # Secrets
+    ///
+    /// Compression shortens what is guessed right. Somebody who can make requests, so that text of their choice (a user's
+    /// name, a model, an error message, a log line) appears in an event, and who also sees how many bytes a viewer's
+    /// encrypted stream has, can guess, try by try, what other events of the same stream show (CRIME, BREACH). Events of
+    /// up to 30 seconds, of all channels of a stream, are compressed together, `logs` and foreign text included: they are
+    /// most of what there is to compress, and any channel of the host's can hold such text as well. What bounds it:
+    ///
+    /// - the crate compresses no secret of its own: reconnect tokens and tickets never are;
+    /// - request events hold no headers, bodies, paths or queries; routes are templates;
+    /// - a viewer who is bound to a tenant gets a stream with events of that tenant alone. Others' text meets a
+    ///   tenant's events only in the streams of viewers who see all tenants.
+    ///
+    /// So leave it off where your own events or log lines hold secrets beside text of strangers: credentials that end up
+    /// in an error message or a log line, say. A client that asks for no gzip (`Accept-Encoding: identity`) is never
+    /// compressed. For WebSockets it is [`ws_deflate`](Self::ws_deflate) that decides.
     #[must_use]
     pub fn compression(mut self, on: bool) -> Self {
         self.compression = on;

@@ -7,9 +7,11 @@ use super::{
     channel::ChannelId,
     entry::{Entry, Frame},
     log::Log,
+    packed::Item,
     reader::Reader,
+    spec::ViewSpec,
     subscription::{self, Gap, GapReason, Queued, Resume, Subscription, Verdict},
-    view::{Item, View, ViewSpec},
+    view::View,
 };
 use crate::sync::{Ordering, lock};
 

@@ -10,9 +10,9 @@ use super::{
     channel::{ChannelInfo, Priority},
     entry::Frame,
     joining::evicted,
+    packed::Item,
     reading::READ_BYTES,
     subscription::{Gap, GapReason, Queued, Subscription},
-    view::Item,
 };
 
 /// What is dropped, in this order, and which part of `buffer_size` of it is kept, the newest: a flood of what matters

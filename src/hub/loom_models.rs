@@ -216,7 +216,7 @@ fn loom_hub_view_meets_sleeper() {
     check(3, || {
         let house = House::new(4);
         let reader = Arc::new(Reader::new(1, 0, 0));
-        let view = Arc::new(View::new(house.spec(), encode, 0));
+        let view = Arc::new(View::new(house.spec(), encode, None, 0));
         view.join(reader.clone());
         let entry = {
             let info = house.hub.channel_info(house.channel).unwrap();
@@ -485,7 +485,7 @@ fn loom_hub_slices_pass_nobody_over() {
     check(3, || {
         let house = House::new(4);
         let readers: Vec<_> = (0..3).map(|id| Arc::new(Reader::new(id, 0, 0))).collect();
-        let view = Arc::new(View::new(house.spec(), encode, 0));
+        let view = Arc::new(View::new(house.spec(), encode, None, 0));
         let waker = std::task::Waker::noop();
         for reader in &readers {
             reader.arm(&std::task::Context::from_waker(waker));

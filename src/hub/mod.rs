@@ -5,6 +5,7 @@
 
 mod channel;
 mod compression;
+mod delivery;
 mod departures;
 mod entry;
 mod event;
@@ -12,9 +13,11 @@ mod filter;
 mod joining;
 mod ladder;
 mod log;
+mod packed;
 mod position;
 mod reader;
 mod reading;
+mod spec;
 mod stats;
 mod subscription;
 mod task;
@@ -35,9 +38,9 @@ pub(crate) use filter::Tags;
 pub use filter::{Filter, Level, LevelFilter};
 pub use position::{Position, Start};
 pub(crate) use reader::{CloseReason, Reader};
+pub(crate) use spec::{ChannelSet, ViewSpec};
 pub(crate) use stats::{ChannelStats, HubStats, ResumeStats};
 pub(crate) use subscription::{Gap, Read, Resume, Subscription};
-pub(crate) use view::{ChannelSet, ViewSpec};
 
 use crate::{
     clock::Clock,

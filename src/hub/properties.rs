@@ -249,6 +249,9 @@ impl World {
     }
 
     async fn step(&mut self) {
+        if self.random.of(100) {
+            self.spend();
+        }
         match self.random.below(100) {
             0..45 => self.publish().await,
             45..50 => self.pause().await,
@@ -263,6 +266,14 @@ impl World {
                 _ => self.close(),
             },
             _ => self.wish(),
+        }
+    }
+
+    /// Others have had compressed what may be compressed for now.
+    fn spend(&self) {
+        let now_us = self.hub.coarse_now_us();
+        if let Some(compressor) = self.hub.compressor() {
+            while compressor.affords(60_000, 9, now_us) {}
         }
     }
 
@@ -883,7 +894,7 @@ async fn what_is_delivered_and_what_is_reported_missing_is_what_was_published() 
     let steps = variable("TOWER_REALTIME_STEPS").unwrap_or(STEPS);
     let mut seed = variable("TOWER_REALTIME_SEED").unwrap_or(1);
     let (mut gaps, mut aheads, mut delivered) = (0, 0, 0);
-    let (mut decoded, mut shared_beats, mut grouped) = (0, 0, 0);
+    let (mut decoded, mut shared_beats, mut grouped, mut stored) = (0, 0, 0, 0);
     let mut others = [0; 3];
     let mut done = 0;
     while done < steps {
@@ -921,6 +932,7 @@ async fn what_is_delivered_and_what_is_reported_missing_is_what_was_published() 
                 "a compressor is held for nobody"
             );
             grouped += compression.made.grouped - compression.made.keyframes;
+            stored += compression.made.stored;
         }
         others[0] += world.kicks;
         others[1] += world.restarts;
@@ -945,8 +957,8 @@ async fn what_is_delivered_and_what_is_reported_missing_is_what_was_published() 
         );
         if cfg!(feature = "compression") {
             assert!(
-                decoded > 1 << 20 && shared_beats > 0 && grouped > 1000,
-                "{decoded} bytes decoded, {shared_beats} heartbeats shared, {grouped} blocks that refer back"
+                decoded > 1 << 20 && shared_beats > 0 && grouped > 1000 && stored > 100,
+                "{decoded} bytes decoded, {shared_beats} heartbeats shared, {grouped} blocks that refer back, {stored} stored"
             );
         }
         assert!(

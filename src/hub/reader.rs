@@ -5,7 +5,7 @@ use std::{
     task::{Context, Waker},
 };
 
-use super::view::ViewSpec;
+use super::spec::ViewSpec;
 use crate::sync::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Mutex, Ordering, lock};
 
 /// Why the hub ends a subscription.

@@ -11,8 +11,8 @@ use super::{
     entry::Entry,
     joining::evicted,
     log::Log,
+    packed::{Item, pack_first},
     subscription::{Gap, GapReason, Queued, Subscription},
-    view::{Item, pack_first},
 };
 use crate::sync::{Ordering, lock};
 

@@ -580,7 +580,7 @@ async fn a_large_backlog_comes_in_bounded_chunks_in_order() {
             let Read::Events(bytes) = next(reader).await else {
                 panic!()
             };
-            assert!(bytes.len() <= view::MAX_CHUNK_BYTES, "{}", bytes.len());
+            assert!(bytes.len() <= packed::MAX_CHUNK_BYTES, "{}", bytes.len());
             for line in std::str::from_utf8(&bytes).unwrap().lines() {
                 seen += 1;
                 assert!(line.starts_with(&format!("a {seen} {}-", seen - 1)));

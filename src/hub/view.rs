@@ -4,195 +4,20 @@
 //! encoded by the first reader that takes it and shared by all that stand at the same place. A reader that has
 //! fallen behind the last few chunks reads the logs instead; nothing is queued for it here.
 
-use std::{collections::VecDeque, fmt, ops::Range, sync::Arc};
-
-use bytes::Bytes;
+use std::{collections::VecDeque, fmt, sync::Arc};
 
 use super::{
-    channel::{ChannelId, ChannelInfo},
-    compression::{Beat, Compressor, Forms, Groups, Link, Linked, Step},
-    entry::{Encoder, Entry, Form},
-    event::Narrowed,
-    filter::Filter,
+    compression::{Beat, Compressor, Groups, Link, Linked, Step, Wanted},
+    entry::{Encoder, Entry},
+    packed::{Item, Packed, pack_first},
     reader::Reader,
+    spec::ViewSpec,
 };
 use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering, lock};
-
-/// The largest chunk that a reader is handed at once. hyper takes up to 16 buffers before it asks the socket, and
-/// stops above about 400 KB, so this also bounds what a stalled client pins.
-pub(crate) const MAX_CHUNK_BYTES: usize = 64 * 1024;
 
 /// How much a view keeps for readers that are a little behind.
 const MAX_TAIL_BYTES: usize = 256 * 1024;
 const MAX_TAIL_CHUNKS: usize = 64;
-
-/// Which channels.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum ChannelSet {
-    /// All that are not hidden, those to come included.
-    All,
-    /// The same, with a variant in the place of each of some: `(instead of, variant)`.
-    AllBut(Box<[(ChannelId, ChannelId)]>),
-    /// Sorted, without repeats.
-    Some(Box<[ChannelId]>),
-}
-
-/// What makes two readers share a view.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct ViewSpec {
-    pub(crate) channels: ChannelSet,
-    pub(crate) filter: Filter,
-    /// The reader's tenant: events that are not of this tenant do not exist for it.
-    pub(crate) tenant: Option<Arc<str>>,
-    pub(crate) form: Form,
-}
-
-impl ViewSpec {
-    pub(crate) fn wants(&self, channel: &ChannelInfo) -> bool {
-        match &self.channels {
-            ChannelSet::All => !channel.hidden,
-            ChannelSet::AllBut(replaced) => match channel.hidden {
-                true => replaced.iter().any(|(_, variant)| *variant == channel.id),
-                false => !replaced
-                    .iter()
-                    .any(|(instead_of, _)| *instead_of == channel.id),
-            },
-            ChannelSet::Some(ids) => ids.binary_search(&channel.id).is_ok(),
-        }
-    }
-
-    /// Whether the reader wants any of an entry's events, and may see it.
-    pub(crate) fn selects(&self, entry: &Arc<Entry>) -> bool {
-        let mut wanted = VecDeque::new();
-        self.select(entry, 0..entry.len, &mut wanted);
-        !wanted.is_empty()
-    }
-
-    /// The runs of an entry's events, within `range`, that the reader wants and may see.
-    pub(crate) fn select(&self, entry: &Arc<Entry>, range: Range<u32>, into: &mut VecDeque<Item>) {
-        if self.tenant.is_none() && self.filter.is_empty() {
-            if !range.is_empty() {
-                into.push_back(Item {
-                    entry: entry.clone(),
-                    range,
-                });
-            }
-            return;
-        }
-        match entry.source.narrow(&self.filter, self.tenant.as_deref()) {
-            Narrowed::Whole => {}
-            Narrowed::Nothing => return,
-            Narrowed::Rows(source) => {
-                let entry = Arc::new(entry.with_source(source));
-                into.push_back(Item { entry, range });
-                return;
-            }
-        }
-        let mut run = range.start..range.start;
-        for index in range {
-            let tags = entry.source.tags(index as usize);
-            let visible = self.tenant.is_none() || self.tenant.as_deref() == tags.tenant;
-            if visible && self.filter.matches(&tags) {
-                run.end = index + 1;
-                continue;
-            }
-            if !run.is_empty() {
-                into.push_back(Item {
-                    entry: entry.clone(),
-                    range: run,
-                });
-            }
-            run = index + 1..index + 1;
-        }
-        if !run.is_empty() {
-            into.push_back(Item {
-                entry: entry.clone(),
-                range: run,
-            });
-        }
-    }
-}
-
-/// Some consecutive events of one entry.
-#[derive(Clone, Debug)]
-pub(crate) struct Item {
-    pub(crate) entry: Arc<Entry>,
-    pub(crate) range: Range<u32>,
-}
-
-impl Item {
-    fn last_seq(&self) -> u64 {
-        self.entry.first + u64::from(self.range.end) - 1
-    }
-}
-
-/// Bytes for one write, and where they leave the reader.
-#[derive(Clone, Debug)]
-pub(crate) struct Packed {
-    pub(crate) to: u64,
-    /// When the first of its events was appended.
-    pub(crate) at_us: u64,
-    pub(crate) bytes: Bytes,
-    pub(crate) counts: Arc<[(Arc<ChannelInfo>, u32)]>,
-    /// Where it is shared, and somebody may want it compressed.
-    pub(super) forms: Option<Arc<Forms>>,
-}
-
-/// Takes as many items from the front as fit into one chunk; at least one event.
-pub(crate) fn pack_first(
-    items: &mut VecDeque<Item>,
-    form: Form,
-    encoder: Encoder,
-) -> Option<Packed> {
-    let mut parts: Vec<Bytes> = Vec::new();
-    let mut counts: Vec<(Arc<ChannelInfo>, u32)> = Vec::new();
-    let mut total = 0;
-    let mut to = None;
-    let at_us = items.front()?.entry.at_us;
-    while let Some(mut item) = items.pop_front() {
-        let mut bytes = item.entry.bytes(form, encoder, item.range.clone());
-        if total + bytes.len() > MAX_CHUNK_BYTES {
-            let mut rest = item.clone();
-            // Halving finds a prefix that fits in a few steps; entries hold 128 events at most.
-            while total + bytes.len() > MAX_CHUNK_BYTES && item.range.len() > 1 {
-                item.range.end = item.range.start + item.range.len() as u32 / 2;
-                bytes = item.entry.bytes(form, encoder, item.range.clone());
-            }
-            if total > 0 && total + bytes.len() > MAX_CHUNK_BYTES {
-                items.push_front(rest);
-                break;
-            }
-            rest.range.start = item.range.end;
-            if !rest.range.is_empty() {
-                items.push_front(rest);
-            }
-        }
-        total += bytes.len();
-        to = Some(item.last_seq());
-        match counts
-            .iter_mut()
-            .find(|(channel, _)| channel.id == item.entry.channel.id)
-        {
-            Some((_, count)) => *count += item.range.len() as u32,
-            None => counts.push((item.entry.channel.clone(), item.range.len() as u32)),
-        }
-        parts.push(bytes);
-        if total >= MAX_CHUNK_BYTES {
-            break;
-        }
-    }
-    let bytes = match parts.len() {
-        1 => parts.swap_remove(0),
-        _ => parts.concat().into(),
-    };
-    Some(Packed {
-        to: to?,
-        at_us,
-        bytes,
-        counts: counts.into(),
-        forms: None,
-    })
-}
 
 /// See the module's documentation.
 pub(crate) struct View {
@@ -207,7 +32,8 @@ pub(crate) struct View {
     /// When it was sealed last; the hub's task's, too.
     shown_us: AtomicU64,
     compressor: Option<Arc<dyn Compressor>>,
-    /// How many of the readers want compressed blocks. Changed under their list's lock, read by nobody else.
+    /// How many of the readers want compressed blocks. Changed under their list's lock; relaxed, as it says only what
+    /// a block is worth.
     compressing: AtomicUsize,
     groups: Groups,
 }
@@ -409,12 +235,18 @@ impl View {
         now_us: u64,
     ) -> Option<Step> {
         let (forms, compressor) = (chunk.forms.as_ref()?, self.compressor.as_deref()?);
+        let wanted = Wanted {
+            plain: &chunk.bytes,
+            from: cursor,
+            to: chunk.to,
+            // At least the one that asks: it may have been let go meanwhile.
+            readers: self.compressing.load(Ordering::Relaxed).max(1),
+            now_us,
+        };
         // A group costs a compressor; those who want something special share with too few to be worth one.
         let (step, made) = match self.spec.filter.is_empty() {
-            true => self
-                .groups
-                .next(chunk, forms, cursor, link, compressor, now_us),
-            false => forms.alone(chunk, compressor),
+            true => self.groups.next(wanted, forms, link, compressor),
+            false => forms.alone(wanted, compressor),
         };
         if made > 0 {
             let mut tail = lock(&self.tail);

@@ -119,7 +119,8 @@ impl Shared {
             Err(refusal) => refusal.into_answer(),
         };
         if let Some(compressor) = self.runtime.hub.compressor() {
-            compress::compress(&**compressor, &parts.headers, &mut answer);
+            let now_us = self.runtime.clock.now_us();
+            compress::compress(&**compressor, &parts.headers, &mut answer, now_us);
         }
         self.gate.apply_cors(&parts.headers, answer.headers_mut());
         if is_head {

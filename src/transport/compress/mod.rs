@@ -3,9 +3,12 @@
 //! A gzip stream (RFC 1952) is a header, deflate blocks (RFC 1951), and a checksum. Here every block ends on a byte with
 //! a sync flush, so that a client can decode it as soon as it is there, and so that blocks can be put behind each other
 //! in any order that their references allow: the hub makes those of events once for all readers (see
-//! `hub::Compressor`). What is one client's own (its first frame with its reconnect token, gaps, `drain`) is put in
-//! between as it is, in stored blocks: they cost no time, and no secret ever meets somebody else's text in one window.
+//! `hub::Compressor`). Frames that are one client's own (the first with its reconnect token, gaps, `drain`) are put in
+//! between as they are, in stored blocks: they cost no time, and no secret ever meets somebody else's text in one
+//! window. Events that one client has for itself are compressed as far as a budget goes (see `budget`).
 
+#[cfg(feature = "compression")]
+mod budget;
 #[cfg(feature = "compression")]
 mod deflate;
 
@@ -37,7 +40,7 @@ pub(crate) fn compressor(config: &RealtimeConfig) -> Option<Arc<dyn Compressor>>
 
 #[cfg(feature = "compression")]
 fn built_in() -> Option<Arc<dyn Compressor>> {
-    Some(Arc::new(deflate::Deflate::default()))
+    Some(Arc::new(deflate::Deflate::new()))
 }
 
 #[cfg(not(feature = "compression"))]
@@ -78,8 +81,14 @@ fn weight(parameters: &str) -> u16 {
     (weight.clamp(0.0, 1.0) * 1000.0) as u16
 }
 
-/// Compresses the body of an answer, where the client takes it and it is worth it.
-pub(super) fn compress(compressor: &dyn Compressor, accepted: &HeaderMap, answer: &mut Answer) {
+/// Compresses the body of an answer, where the client takes it and it is worth it. Answers are paid from the same budget
+/// as what streams have each for themselves: whoever asks for the same large one without end gets it as it is.
+pub(super) fn compress(
+    compressor: &dyn Compressor,
+    accepted: &HeaderMap,
+    answer: &mut Answer,
+    now_us: u64,
+) {
     if answer.status().is_informational() {
         return;
     }
@@ -90,7 +99,7 @@ pub(super) fn compress(compressor: &dyn Compressor, accepted: &HeaderMap, answer
     let OwnBody::Full(Some(plain)) = answer.body() else {
         return;
     };
-    if plain.len() < MIN_BODY_BYTES {
+    if plain.len() < MIN_BODY_BYTES || !compressor.affords(plain.len(), 1, now_us) {
         return;
     }
     *answer.body_mut() = OwnBody::full(whole(compressor, plain));
@@ -248,7 +257,7 @@ fn multiply(a: u32, mut b: u32) -> u32 {
     product
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 
@@ -324,5 +333,25 @@ mod tests {
             let parts = len.div_ceil(MAX_STORED);
             assert_eq!(blocks.len(), len + 5 * parts);
         }
+    }
+
+    #[cfg(feature = "compression")]
+    #[test]
+    fn answers_that_somebody_asks_for_without_end_go_out_as_they_are() {
+        let compressor = built_in().unwrap();
+        let mut accepted = HeaderMap::new();
+        accepted.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
+        let answer = || {
+            let mut answer = Answer::new(OwnBody::full(vec![b'x'; 100_000]));
+            compress(&*compressor, &accepted, &mut answer, 0);
+            assert_eq!(answer.headers()[header::VARY], "accept-encoding");
+            answer
+                .headers()
+                .get(header::CONTENT_ENCODING)
+                .is_some_and(|coding| coding == "gzip")
+        };
+        let compressed = (0..100).take_while(|_| answer()).count();
+        assert_eq!(compressed, 10, "a mebibyte for one");
+        assert!(!answer());
     }
 }

@@ -1,0 +1,98 @@
+//! Specs: what a reader wants to see, which is what makes two readers share a view.
+
+use std::{collections::VecDeque, ops::Range, sync::Arc};
+
+use super::{
+    channel::{ChannelId, ChannelInfo},
+    entry::{Entry, Form},
+    event::Narrowed,
+    filter::Filter,
+    packed::Item,
+};
+
+/// Which channels.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum ChannelSet {
+    /// All that are not hidden, those to come included.
+    All,
+    /// The same, with a variant in the place of each of some: `(instead of, variant)`.
+    AllBut(Box<[(ChannelId, ChannelId)]>),
+    /// Sorted, without repeats.
+    Some(Box<[ChannelId]>),
+}
+
+/// What makes two readers share a view.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct ViewSpec {
+    pub(crate) channels: ChannelSet,
+    pub(crate) filter: Filter,
+    /// The reader's tenant: events that are not of this tenant do not exist for it.
+    pub(crate) tenant: Option<Arc<str>>,
+    pub(crate) form: Form,
+}
+
+impl ViewSpec {
+    pub(crate) fn wants(&self, channel: &ChannelInfo) -> bool {
+        match &self.channels {
+            ChannelSet::All => !channel.hidden,
+            ChannelSet::AllBut(replaced) => match channel.hidden {
+                true => replaced.iter().any(|(_, variant)| *variant == channel.id),
+                false => !replaced
+                    .iter()
+                    .any(|(instead_of, _)| *instead_of == channel.id),
+            },
+            ChannelSet::Some(ids) => ids.binary_search(&channel.id).is_ok(),
+        }
+    }
+
+    /// Whether the reader wants any of an entry's events, and may see it.
+    pub(crate) fn selects(&self, entry: &Arc<Entry>) -> bool {
+        let mut wanted = VecDeque::new();
+        self.select(entry, 0..entry.len, &mut wanted);
+        !wanted.is_empty()
+    }
+
+    /// The runs of an entry's events, within `range`, that the reader wants and may see.
+    pub(crate) fn select(&self, entry: &Arc<Entry>, range: Range<u32>, into: &mut VecDeque<Item>) {
+        if self.tenant.is_none() && self.filter.is_empty() {
+            if !range.is_empty() {
+                into.push_back(Item {
+                    entry: entry.clone(),
+                    range,
+                });
+            }
+            return;
+        }
+        match entry.source.narrow(&self.filter, self.tenant.as_deref()) {
+            Narrowed::Whole => {}
+            Narrowed::Nothing => return,
+            Narrowed::Rows(source) => {
+                let entry = Arc::new(entry.with_source(source));
+                into.push_back(Item { entry, range });
+                return;
+            }
+        }
+        let mut run = range.start..range.start;
+        for index in range {
+            let tags = entry.source.tags(index as usize);
+            let visible = self.tenant.is_none() || self.tenant.as_deref() == tags.tenant;
+            if visible && self.filter.matches(&tags) {
+                run.end = index + 1;
+                continue;
+            }
+            if !run.is_empty() {
+                into.push_back(Item {
+                    entry: entry.clone(),
+                    range: run,
+                });
+            }
+            run = index + 1..index + 1;
+        }
+        if !run.is_empty() {
+            into.push_back(Item {
+                entry: entry.clone(),
+                range: run,
+            });
+        }
+    }
+}
