@@ -191,13 +191,14 @@ impl Hub {
                 queued,
                 Queued::Packed(_)
                     | Queued::Ahead { .. }
+                    | Queued::Skipped(_)
                     | Queued::Gap {
                         through: Some(_),
                         ..
                     }
             )
         };
-        let unread = subscription.queue.iter().any(is_unread);
+        let unread = subscription.queue.iter().any(is_unread) || subscription.is_owed_gaps();
         let mut place = subscription.told;
         if !unread {
             place = place.max(subscription.cursor);
@@ -247,8 +248,11 @@ impl Hub {
                 .get(id.0 as usize)
                 .is_some_and(|channel| spec.wants(&channel.info))
         };
-        subscription.queue.retain(|queued| match queued {
+        subscription.retain_skipped(|skipped| wants(skipped.channel.id));
+        subscription.queue.retain_mut(|queued| match queued {
             Queued::Packed(_) | Queued::Ahead { .. } => false,
+            // The rest of it is read again.
+            Queued::Skipped(skipped) => wants(skipped.channel.id) && skipped.keep_settled(),
             // What is read again from there is told again.
             Queued::Gap { of, through, .. } => {
                 through.is_none() && wants(*of) && !undone.iter().any(|(channel, _)| channel == of)
@@ -298,6 +302,7 @@ impl Hub {
         subscription.from_logs = resume.verdict == Verdict::Partial;
         subscription.floors = begin.floors;
         subscription.done.clear();
+        subscription.retain_skipped(|_| false);
         subscription.queue = queue;
         subscription.resume = resume;
         subscription

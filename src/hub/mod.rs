@@ -18,6 +18,7 @@ mod reading;
 mod stats;
 mod subscription;
 mod task;
+mod thinning;
 mod view;
 
 use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
