@@ -2,7 +2,10 @@
 
 mod support;
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use axum::{Extension, Json, Router, routing::post};
 use serde_json::{Value, json};
@@ -25,6 +28,8 @@ over_both! {
     one_position_resumes_any_set_of_channels
     replay_and_live_are_one_sequence
     what_is_no_longer_held_is_a_gap_and_unknown_positions_are_lost
+    a_window_that_reaches_too_far_back_says_what_is_gone
+    what_a_rate_leaves_out_is_added_up
     a_reconnect_token_restores_subscription_and_place
     a_tenants_viewer_sees_its_tenant_and_nothing_else
     a_drain_says_so_and_when_to_come_back
@@ -181,6 +186,81 @@ async fn what_is_no_longer_held_is_a_gap_and_unknown_positions_are_lost(by: Tran
         assert_fields(&gap.data, json!({"channel": "a", "missed": null}));
         lost.wait_for("stats").await;
     }
+}
+
+async fn a_window_that_reaches_too_far_back_says_what_is_gone(by: Transport) {
+    let host = Host::configured(config(), app()).await;
+    let short = ChannelConfig::stream().retain(3);
+    host.rt.channel("a", short).unwrap();
+    let mut witness = by.open(&host, "channels=a").await;
+    for n in 1..=10 {
+        host.rt.publish(tick("a", n)).unwrap();
+    }
+    witness.ticks(10).await;
+    for (since, missed) in [("n:5", 2), ("n:5000", 7), ("5m", 7), ("1h", 7), ("1d", 7)] {
+        let mut viewer = by.open(&host, &format!("channels=a&since={since}")).await;
+        assert_eq!(
+            viewer.established.data["resume"],
+            json!({"verdict": "partial", "replayed": 3, "missed_channels": ["a"]}),
+            "{since}"
+        );
+        let gap = viewer.next().await;
+        assert_eq!(gap.name, "gap", "{since}");
+        assert_fields(
+            &gap.data,
+            json!({"channel": "a", "missed": missed, "reason": "evicted"}),
+        );
+        assert_eq!(viewer.ticks(3).await, [8, 9, 10], "{since}");
+    }
+    for since in ["n:3", "earliest"] {
+        let mut viewer = by.open(&host, &format!("channels=a&since={since}")).await;
+        assert_eq!(verdict(&viewer), "full", "{since}");
+        assert_eq!(viewer.ticks(3).await, [8, 9, 10], "{since}");
+    }
+    let mut filtered = by.open(&host, "channels=a&type=Tick&since=n:5").await;
+    assert_eq!(verdict(&filtered), "partial");
+    let gap = filtered.next().await;
+    assert_fields(&gap.data, json!({"channel": "a", "missed": null}));
+    assert_eq!(filtered.ticks(3).await, [8, 9, 10]);
+}
+
+async fn what_a_rate_leaves_out_is_added_up(by: Transport) {
+    const LAST: u64 = 200;
+    let host = host(config().flush_interval(Duration::from_millis(1))).await;
+    let mut witness = by.open(&host, "channels=a").await;
+    let mut slow = by.open(&host, "channels=a&max_rate=1").await;
+    let began = Instant::now();
+    for n in 1..=LAST {
+        host.rt.publish(tick("a", n)).unwrap();
+        // So that each of them is a read of its own.
+        assert_eq!(witness.ticks(1).await, [n]);
+    }
+    let (mut next, mut gaps, mut id) = (1, 0, None);
+    while next <= LAST {
+        let told = slow.next().await;
+        match told.name.as_str() {
+            "Tick" => {
+                assert_eq!(told.data["n"], next);
+                next += 1;
+            }
+            "gap" => {
+                assert_eq!(told.data["reason"], "rate");
+                next += told.data["missed"].as_u64().unwrap();
+                gaps += 1;
+            }
+            _ => panic!("{told:?}"),
+        }
+        id = told.id;
+    }
+    assert_eq!(next, LAST + 1, "each is delivered or reported, once");
+    // One before each that passes, and one a second.
+    let most = 2 * (began.elapsed().as_secs() + 1);
+    assert!((1..=most).contains(&gaps), "{gaps} gaps, {most} at most");
+    let id = id.unwrap();
+    let mut back = by.open(&host, &format!("channels=a&since={id}")).await;
+    assert_eq!(back.established.data["resume"]["replayed"], 0);
+    host.rt.publish(tick("a", LAST + 1)).unwrap();
+    assert_eq!(back.ticks(1).await, [LAST + 1]);
 }
 
 async fn a_reconnect_token_restores_subscription_and_place(by: Transport) {

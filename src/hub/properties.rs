@@ -400,7 +400,7 @@ impl World {
             inflater.take_stored(b"connection_established\n");
         }
         let told = subscription.position().seq;
-        let what_is_held = matches!(start, Start::Earliest | Start::Last(_) | Start::Ago(_));
+        let what_is_held = matches!(start, Start::Earliest);
         let accounts = self.accounts(&spec, told, |_| what_is_held);
         Watched {
             subscription,
@@ -534,7 +534,7 @@ impl World {
             self.check_no_silent_loss(&reader);
             reader.subscription.restart(spec.clone(), start);
             let told = reader.subscription.position().seq;
-            let what_is_held = matches!(start, Start::Earliest | Start::Last(_) | Start::Ago(_));
+            let what_is_held = matches!(start, Start::Earliest);
             reader.accounts = self.accounts(&spec, told, |_| what_is_held);
             reader.spec = spec;
             reader.told = told;
@@ -746,6 +746,11 @@ impl World {
             None if reader.spec.tenant.is_some() => {
                 account.untold = true;
                 self.untold += 1;
+            }
+            None if !reader.spec.filter.is_empty()
+                && reader.subscription.resume().verdict == Verdict::Partial =>
+            {
+                account.untold = true;
             }
             None => assert_eq!(reader.subscription.resume().verdict, Verdict::Lost),
         }

@@ -293,6 +293,28 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_change_between_two_gaps_loses_none() {
+        let house = House::new(settings());
+        let (a, b) = (house.stream("a"), house.stream("b"));
+        let mut reader = house.subscribe(&[a, b], Start::Latest);
+        reader.limit_rate(NonZeroU32::MIN);
+        for channel in [a, a, b, b] {
+            house.publish(channel, line("x")).await;
+            drain(&mut reader);
+        }
+        tokio::time::advance(Duration::from_secs(1)).await;
+        house.publish(b, line("5")).await;
+        let Some(Read::Gap(gap)) = reader.try_read() else {
+            panic!("no gap");
+        };
+        assert_eq!((gap.channel.as_str(), gap.missed), ("a", Some(1)));
+        let c = house.stream("c");
+        reader.retarget(spec(&[a, b, c]));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(drain(&mut reader), ["gap b 2 Rate", "b 5 5"]);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn an_end_tells_what_is_owed_first() {
         let house = House::new(settings());
         let a = house.stream("a");
