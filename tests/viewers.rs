@@ -396,7 +396,7 @@ async fn one_that_does_not_read_costs_nobody_and_is_let_go(by: Transport) {
 /// It reads nothing while more is published than the log and its socket hold, then everything.
 async fn one_that_reads_too_slowly_has_or_is_told_of_every_event(by: Transport) {
     const LAST: u64 = 400;
-    let host = Host::configured(config(), app()).await;
+    let host = Host::configured(config().flush_interval(Duration::from_millis(1)), app()).await;
     let short = ChannelConfig::stream().retain(20);
     host.rt.channel("a", short).unwrap();
     let mut witness = by.open(&host, "channels=a").await;
