@@ -1,84 +1,79 @@
 //! Other ways to get there: compressed, packed, over HTTP/2, without axum.
 
 use super::*;
+use support::frames::{BINARY, Frames, TEXT, frame};
 
 #[tokio::test]
 async fn one_that_negotiates_compression_gets_the_same_smaller() {
+    use flate2::{Decompress, FlushDecompress};
+
     let host = host().await;
-    let mut socket = TcpStream::connect(host.address).await.unwrap();
-    let head = "GET /ws/news HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
-                Sec-WebSocket-Key: test\r\nSec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\r\n";
-    socket.write_all(head.as_bytes()).await.unwrap();
-    let mut read = Vec::new();
-    // RSV1 is set on the frame of a message that was deflated.
-    let deflated = async {
-        let mut published = false;
-        loop {
-            let mut piece = [0; 4096];
-            let len = socket.read(&mut piece).await.unwrap();
-            assert!(len > 0);
-            read.extend_from_slice(&piece[..len]);
-            if !published
-                && read
-                    .windows(22)
-                    .any(|window| window == b"connection_established")
-            {
-                published = true;
-                host.rt
-                    .publish(Event::new("news", "Item", &"x".repeat(10_000)))
-                    .unwrap();
-                read.clear();
-            }
-            if let Some(at) = read.iter().position(|byte| *byte == 0xC1) {
-                return at;
-            }
-        }
-    };
-    soon("a deflated frame", deflated).await;
-    assert!(read.len() < 1000, "{} bytes for 10,000", read.len());
+    let offer = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n";
+    let mut frames = Frames::open_with(host.address, "/ws/news", offer).await;
+    assert_eq!(frames.message().await["type"], "connection_established");
+    let mut plain = Frames::open(host.address, "/ws/news").await;
+    plain.message().await;
+    // One inflater over all of them, as a client has it that keeps its window.
+    let mut inflate = Decompress::new(false);
+    for n in 0..3 {
+        let long = json!({"n": n, "text": "x".repeat(10_000)});
+        host.rt.publish(Event::new("news", "Item", &long)).unwrap();
+        // RSV1 is set on the frame of a message that was deflated.
+        let (first, mut payload) = frames.next().await.unwrap();
+        assert_eq!(first, TEXT | 0x40);
+        assert!(payload.len() < 1000, "{} bytes for 10,000", payload.len());
+        payload.extend_from_slice(&[0, 0, 0xFF, 0xFF]);
+        let mut message = Vec::with_capacity(20_000);
+        inflate
+            .decompress_vec(&payload, &mut message, FlushDecompress::Sync)
+            .unwrap();
+        let message: Value = serde_json::from_slice(&message).unwrap();
+        assert_eq!(message["data"], long);
+        assert_eq!(message, plain.message().await);
+    }
 }
 
 #[tokio::test]
 async fn messagepack_by_subprotocol() {
     let host = host().await;
-    let mut socket = Socket::open_with(
-        host.address,
-        "/ws",
-        &[("sec-websocket-protocol", "msgpack")],
-    )
-    .await;
-    assert_eq!(socket.head.headers()["sec-websocket-protocol"], "msgpack");
-    // {"type":"subscribe","channels":["news"]}
-    let packed = [
-        &[0x82, 0xA4][..],
-        b"type",
-        &[0xA9],
-        b"subscribe",
-        &[0xA8],
-        b"channels",
-        &[0x91, 0xA4],
-        b"news",
-    ]
-    .concat();
-    socket.send_raw(Message::binary(packed)).await;
-    let mut kinds = Vec::new();
-    while kinds.len() < 3 {
-        let Some(Message::Binary(bytes)) = socket.next_raw().await else {
-            panic!("{kinds:?}")
-        };
-        for kind in ["connection_established", "subscribed", "Item"] {
-            if bytes
-                .windows(kind.len())
-                .any(|window| window == kind.as_bytes())
-            {
-                kinds.push(kind);
-            }
-        }
-        if kinds.len() == 2 {
-            publish(&host, 1);
-        }
+    let mut plain = Frames::open(host.address, "/ws/news").await;
+    plain.message().await;
+    let agreed = "Sec-WebSocket-Protocol: msgpack\r\n";
+    let mut packed = Frames::open_with(host.address, "/ws", agreed).await;
+    assert!(
+        packed
+            .head
+            .contains("\r\nsec-websocket-protocol: msgpack\r\n")
+    );
+    async fn next(packed: &mut Frames) -> Value {
+        let (first, payload) = packed.next().await.unwrap();
+        assert_eq!(first, BINARY);
+        rmp_serde::from_slice(&payload).unwrap()
     }
-    assert_eq!(kinds, ["connection_established", "subscribed", "Item"]);
+    assert_eq!(next(&mut packed).await["type"], "connection_established");
+    let subscribe = json!({"type": "subscribe", "data": {"channels": ["news"]}});
+    let subscribe = rmp_serde::to_vec_named(&subscribe).unwrap();
+    packed.send(&frame(BINARY, &subscribe)).await;
+    let subscribed = next(&mut packed).await;
+    assert_eq!(subscribed["data"]["channels"], json!(["news"]));
+    let every_kind =
+        json!({"n": 1, "text": "é", "null": null, "list": [true, -1, 0.5], "large": u64::MAX});
+    host.rt
+        .publish(Event::new("news", "Item", &every_kind))
+        .unwrap();
+    let item = next(&mut packed).await;
+    assert_eq!(item["data"], every_kind);
+    assert_eq!(
+        item,
+        plain.message().await,
+        "the same event, position and all"
+    );
+    // What it can't read is answered in the same way.
+    packed.send(&frame(BINARY, &[0xC1])).await;
+    assert_eq!(next(&mut packed).await["data"]["code"], "bad_msgpack");
+    // Text is JSON still.
+    packed.send(&frame(TEXT, br#"{"type":"ping"}"#)).await;
+    assert_eq!(next(&mut packed).await["type"], "pong");
 }
 
 #[tokio::test]
