@@ -113,9 +113,15 @@ impl RealtimeHandle {
     /// The level is a filter of this layer alone; further ones (`.with_filter(EnvFilter::…)`) narrow it. Spans below
     /// the level are not looked at, so their fields are not told.
     ///
-    /// Publishing never blocks. Lines take the first half of the hub's inbox only, so that a flood of them keeps no
-    /// event out; what does not fit is counted as `refused` in `hub/stats`. Of a line, at most 8 KiB of message and
-    /// 32 fields of 512 bytes are told. Lines have no tenant: viewers of a tenant do not see them.
+    /// Publishing never blocks, so lines can be lost: those that come while the hub's inbox
+    /// ([`inbox_capacity`](crate::RealtimeConfig::inbox_capacity)) is more than half full. They take the first half
+    /// only, so that a flood of them keeps no event out. A line that is lost is lost whole: it never was an event and
+    /// has no position, so no viewer is told of it by a `gap`. It is counted in `hub.refused` of `hub/stats`, with all
+    /// else that found no room there. A viewer that falls behind, on the other hand, is told by a `gap` what it missed
+    /// of the lines that got in.
+    ///
+    /// Of a line, at most 8 KiB of message and 32 fields of 512 bytes are told; the rest of it is cut without a count.
+    /// Lines have no tenant: viewers of a tenant do not see them.
     ///
     /// It can't feed on itself. Not told are: the crate's own targets; what is logged while a line is made or
     /// delivered, which includes everything on the task of a connection that serves a stream of ours; and what

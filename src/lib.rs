@@ -48,7 +48,9 @@
 //! Messages are `{"type", "timestamp", "data", "id", "channel"}`, as text, or as MessagePack with the subprotocol
 //! `msgpack`; deflated once for all who agree on it ([`RealtimeConfig::ws_deflate`]). A client sends `subscribe` and
 //! `unsubscribe` (`{"data": {"channels": […], "filter": {…}}}`), `resume` (`{"data": {"since": "…"}}`), `auth`
-//! (`{"data": {"token": "…"}}`), `ping` and `pong`. Whoever comes without credentials has ten seconds for `auth`.
+//! (`{"data": {"token": "…"}}`), `ping` and `pong`. There is one filter, and it is the connection's: a new one replaces the
+//! whole of the one before, for all channels. What is not known, a channel, a criterion or a member, is answered by an
+//! `error` that names it and what is taken. The [guide](guide::websocket) has the types. Whoever comes without credentials has ten seconds for `auth`.
 //! What a reconnect token can't hold, a subscription of more than about 280 bytes, has `"reconnect_token": null`:
 //! subscribe again, and resume by the last `id`.
 //!
@@ -99,7 +101,8 @@
 //!
 //! # Guides
 //!
-//! [Behind a proxy](guide::behind_a_proxy), [who may look](guide::who_may_look), [slow readers](guide::slow_readers).
+//! [Behind a proxy](guide::behind_a_proxy), [who may look](guide::who_may_look), [slow readers](guide::slow_readers),
+//! [WebSocket](guide::websocket).
 //!
 //! # Features
 //!

@@ -2,7 +2,10 @@
 
 mod support;
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use axum::{Extension, Json, Router, routing::post};
 use serde_json::{Value, json};
@@ -25,10 +28,14 @@ over_both! {
     one_position_resumes_any_set_of_channels
     replay_and_live_are_one_sequence
     what_is_no_longer_held_is_a_gap_and_unknown_positions_are_lost
+    a_window_that_reaches_too_far_back_says_what_is_gone
+    what_a_rate_leaves_out_is_added_up
     a_reconnect_token_restores_subscription_and_place
     a_tenants_viewer_sees_its_tenant_and_nothing_else
     a_drain_says_so_and_when_to_come_back
     one_that_does_not_read_costs_nobody_and_is_let_go
+    one_that_reads_too_slowly_has_or_is_told_of_every_event
+    a_tenants_viewer_that_comes_back_is_told_nothing_of_others
 }
 
 fn app() -> Router {
@@ -183,6 +190,81 @@ async fn what_is_no_longer_held_is_a_gap_and_unknown_positions_are_lost(by: Tran
     }
 }
 
+async fn a_window_that_reaches_too_far_back_says_what_is_gone(by: Transport) {
+    let host = Host::configured(config(), app()).await;
+    let short = ChannelConfig::stream().retain(3);
+    host.rt.channel("a", short).unwrap();
+    let mut witness = by.open(&host, "channels=a").await;
+    for n in 1..=10 {
+        host.rt.publish(tick("a", n)).unwrap();
+    }
+    witness.ticks(10).await;
+    for (since, missed) in [("n:5", 2), ("n:5000", 7), ("5m", 7), ("1h", 7), ("1d", 7)] {
+        let mut viewer = by.open(&host, &format!("channels=a&since={since}")).await;
+        assert_eq!(
+            viewer.established.data["resume"],
+            json!({"verdict": "partial", "replayed": 3, "missed_channels": ["a"]}),
+            "{since}"
+        );
+        let gap = viewer.next().await;
+        assert_eq!(gap.name, "gap", "{since}");
+        assert_fields(
+            &gap.data,
+            json!({"channel": "a", "missed": missed, "reason": "evicted"}),
+        );
+        assert_eq!(viewer.ticks(3).await, [8, 9, 10], "{since}");
+    }
+    for since in ["n:3", "earliest"] {
+        let mut viewer = by.open(&host, &format!("channels=a&since={since}")).await;
+        assert_eq!(verdict(&viewer), "full", "{since}");
+        assert_eq!(viewer.ticks(3).await, [8, 9, 10], "{since}");
+    }
+    let mut filtered = by.open(&host, "channels=a&type=Tick&since=n:5").await;
+    assert_eq!(verdict(&filtered), "partial");
+    let gap = filtered.next().await;
+    assert_fields(&gap.data, json!({"channel": "a", "missed": null}));
+    assert_eq!(filtered.ticks(3).await, [8, 9, 10]);
+}
+
+async fn what_a_rate_leaves_out_is_added_up(by: Transport) {
+    const LAST: u64 = 200;
+    let host = host(config().flush_interval(Duration::from_millis(1))).await;
+    let mut witness = by.open(&host, "channels=a").await;
+    let mut slow = by.open(&host, "channels=a&max_rate=1").await;
+    let began = Instant::now();
+    for n in 1..=LAST {
+        host.rt.publish(tick("a", n)).unwrap();
+        // So that each of them is a read of its own.
+        assert_eq!(witness.ticks(1).await, [n]);
+    }
+    let (mut next, mut gaps, mut id) = (1, 0, None);
+    while next <= LAST {
+        let told = slow.next().await;
+        match told.name.as_str() {
+            "Tick" => {
+                assert_eq!(told.data["n"], next);
+                next += 1;
+            }
+            "gap" => {
+                assert_eq!(told.data["reason"], "rate");
+                next += told.data["missed"].as_u64().unwrap();
+                gaps += 1;
+            }
+            _ => panic!("{told:?}"),
+        }
+        id = told.id;
+    }
+    assert_eq!(next, LAST + 1, "each is delivered or reported, once");
+    // One before each that passes, and one a second.
+    let most = 2 * (began.elapsed().as_secs() + 1);
+    assert!((1..=most).contains(&gaps), "{gaps} gaps, {most} at most");
+    let id = id.unwrap();
+    let mut back = by.open(&host, &format!("channels=a&since={id}")).await;
+    assert_eq!(back.established.data["resume"]["replayed"], 0);
+    host.rt.publish(tick("a", LAST + 1)).unwrap();
+    assert_eq!(back.ticks(1).await, [LAST + 1]);
+}
+
 async fn a_reconnect_token_restores_subscription_and_place(by: Transport) {
     let host = host(config()).await;
     let first = by.open(&host, "channels=a,b&only_errors=false").await;
@@ -275,8 +357,14 @@ async fn a_drain_says_so_and_when_to_come_back(by: Transport) {
         assert_eq!(last.name, "drain", "{told:?}");
         assert_eq!(last.data["reason"], "shutdown");
         assert!(last.data["retry_ms"].as_u64().is_some(), "{last:?}");
-        // What was published before is told before.
-        assert!(told.iter().any(|told| told.name == "Tick"), "{told:?}");
+        // What was published before is told before, once.
+        let ticks: Vec<_> = told.iter().filter(|told| told.name == "Tick").collect();
+        assert_eq!(ticks.len(), 1, "{told:?}");
+        assert_eq!(ticks[0].data["n"], 1);
+        assert_eq!(
+            ticks[0].id, last.id,
+            "the place to come back to is behind it"
+        );
     }
     host.get(ready).await.refusal(503);
     assert_eq!(host.get("/api/realtime/health/live").await.status, 200);
@@ -303,4 +391,104 @@ async fn one_that_does_not_read_costs_nobody_and_is_let_go(by: Transport) {
     let stats = host.data("/api/realtime/hub/stats").await;
     assert_eq!(stats["hub"]["stalled"], 1, "{stats:#}");
     drop(stuck);
+}
+
+/// It reads nothing while more is published than the log and its socket hold, then everything.
+async fn one_that_reads_too_slowly_has_or_is_told_of_every_event(by: Transport) {
+    const LAST: u64 = 400;
+    let host = Host::configured(config().flush_interval(Duration::from_millis(1)), app()).await;
+    let short = ChannelConfig::stream().retain(20);
+    host.rt.channel("a", short).unwrap();
+    let mut witness = by.open(&host, "channels=a").await;
+    let mut slow = by.open(&host, "channels=a").await;
+    let padding = ".".repeat(50_000);
+    for n in 1..=LAST {
+        let tick = Event::new("a", "Tick", &json!({"n": n, "padding": padding}));
+        host.rt.publish(tick).unwrap();
+        // Nobody waits for the slow one.
+        assert_eq!(witness.ticks(1).await, [n]);
+    }
+    let (mut next, mut gaps, mut position) = (1, 0, 0);
+    while next <= LAST {
+        let told = slow.next().await;
+        let id = told.id.unwrap();
+        let seq = id.split_once('-').unwrap().1.parse::<u64>().unwrap();
+        assert!(seq >= position, "{seq} after {position}");
+        position = seq;
+        match told.name.as_str() {
+            "Tick" => {
+                assert_eq!(told.data["n"], next, "in order, once");
+                next += 1;
+            }
+            "gap" => {
+                assert_fields(&told.data, json!({"channel": "a", "reason": "lagged"}));
+                next += told.data["missed"].as_u64().unwrap();
+                gaps += 1;
+            }
+            "heartbeat" => {}
+            name => panic!("{name}: {:.100}", told.data),
+        }
+    }
+    assert_eq!(next, LAST + 1);
+    assert!(gaps > 0, "nothing was let go: it was not slow");
+    let stats = host.data("/api/realtime/hub/stats").await;
+    assert_eq!(stats["total_clients"], 2, "{stats:#}");
+    host.rt.publish(tick("a", LAST + 1)).unwrap();
+    assert_eq!(slow.ticks(1).await, [LAST + 1], "it goes on");
+}
+
+async fn a_tenants_viewer_that_comes_back_is_told_nothing_of_others(by: Transport) {
+    let access = Access::check(|parts| async move {
+        let tenant = parts
+            .headers
+            .get("x-tenant")
+            .and_then(|it| it.to_str().ok());
+        let tenant = tenant.unwrap_or_default().to_owned();
+        Ok(Principal::viewer("v").tenant(tenant))
+    });
+    let host = Host::configured(RealtimeConfig::new(access), app()).await;
+    let short = ChannelConfig::stream().retain(6);
+    host.rt.channel("a", short).unwrap();
+    let acme = [("x-tenant", "acme")];
+    let mut viewer = by.open_with(&host, "channels=a", &acme).await;
+    host.rt.publish(tick("a", 1).tenant("acme")).unwrap();
+    let id = viewer.next().await.id.unwrap();
+    for n in 2..=5 {
+        let tenant = if n % 2 == 0 { "other" } else { "acme" };
+        host.rt.publish(tick("a", n).tenant(tenant)).unwrap();
+    }
+    assert_eq!(viewer.ticks(2).await, [3, 5]);
+    let query = format!("channels=a&since={id}");
+    let mut back = by.open_with(&host, &query, &acme).await;
+    assert_eq!(
+        back.established.data["resume"],
+        json!({"verdict": "full", "replayed": 2, "missed_channels": []})
+    );
+    assert_eq!(back.ticks(2).await, [3, 5]);
+    // Whose they were that are gone is not for it to know, nor how many.
+    for n in 6..=9 {
+        host.rt.publish(tick("a", n).tenant("other")).unwrap();
+    }
+    host.rt.publish(tick("a", 10).tenant("acme")).unwrap();
+    assert_eq!(viewer.ticks(1).await, [10]);
+    for query in [
+        query,
+        "channels=a&since=1h".to_owned(),
+        "channels=a&since=n:50".to_owned(),
+    ] {
+        let mut back = by.open_with(&host, &query, &acme).await;
+        assert_eq!(verdict(&back), "partial", "{query}");
+        let gap = back.next().await;
+        assert_fields(
+            &gap.data,
+            json!({"channel": "a", "missed": null, "reason": "evicted"}),
+        );
+        assert_eq!(back.ticks(2).await, [5, 10], "{query}");
+    }
+    // The other one sees its own, and only that.
+    let other = [("x-tenant", "other")];
+    let mut theirs = by
+        .open_with(&host, "channels=a&since=earliest", &other)
+        .await;
+    assert_eq!(theirs.ticks(4).await, [6, 7, 8, 9]);
 }

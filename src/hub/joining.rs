@@ -4,10 +4,10 @@ use std::{collections::VecDeque, sync::Arc};
 
 use super::{
     CloseReason, Hub, HubSettings, Refused, Start, State,
+    beginning::Begin,
     channel::ChannelId,
     entry::{Entry, Frame},
     log::Log,
-    packed::Item,
     reader::Reader,
     spec::ViewSpec,
     subscription::{self, Gap, GapReason, Queued, Resume, Subscription, Verdict},
@@ -135,6 +135,23 @@ impl Hub {
                             of: channel.info.id,
                             through: None,
                         });
+                    } else if begin.reaches_back && log.evicted_through() > 0 {
+                        // Which of what it let go passes the filter is not known any more, so neither is how many.
+                        opening
+                            .resume
+                            .missed_channels
+                            .push(channel.info.name.clone());
+                        opening.resume.verdict = Verdict::Partial;
+                        opening.queue.push_back(Queued::Gap {
+                            gap: Gap {
+                                channel: channel.info.name.clone(),
+                                missed: None,
+                                reason: GapReason::Evicted,
+                                resumed_at: self.position_of(log.first_seq().unwrap_or(last_seq)),
+                            },
+                            of: channel.info.id,
+                            through: None,
+                        });
                     } else if log.missed(floor, last_seq) > 0 {
                         opening
                             .resume
@@ -193,13 +210,14 @@ impl Hub {
                 queued,
                 Queued::Packed(_)
                     | Queued::Ahead { .. }
+                    | Queued::Skipped(_)
                     | Queued::Gap {
                         through: Some(_),
                         ..
                     }
             )
         };
-        let unread = subscription.queue.iter().any(is_unread);
+        let unread = subscription.queue.iter().any(is_unread) || subscription.is_owed_gaps();
         let mut place = subscription.told;
         if !unread {
             place = place.max(subscription.cursor);
@@ -249,8 +267,11 @@ impl Hub {
                 .get(id.0 as usize)
                 .is_some_and(|channel| spec.wants(&channel.info))
         };
-        subscription.queue.retain(|queued| match queued {
+        subscription.retain_skipped(|skipped| wants(skipped.channel.id));
+        subscription.queue.retain_mut(|queued| match queued {
             Queued::Packed(_) | Queued::Ahead { .. } => false,
+            // The rest of it is read again.
+            Queued::Skipped(skipped) => wants(skipped.channel.id) && skipped.keep_settled(),
             // What is read again from there is told again.
             Queued::Gap { of, through, .. } => {
                 through.is_none() && wants(*of) && !undone.iter().any(|(channel, _)| channel == of)
@@ -300,6 +321,7 @@ impl Hub {
         subscription.from_logs = resume.verdict == Verdict::Partial;
         subscription.floors = begin.floors;
         subscription.done.clear();
+        subscription.retain_skipped(|_| false);
         subscription.queue = queue;
         subscription.resume = resume;
         subscription
@@ -391,23 +413,6 @@ pub(super) fn evicted(spec: &ViewSpec, missed: u64) -> Option<u64> {
     spec.tenant.is_none().then_some(missed)
 }
 
-/// Where a subscription begins.
-struct Begin {
-    cursor: u64,
-    verdict: Verdict,
-    /// Evictions up to these places are no loss for a reader that asked for what there is.
-    floors: Vec<(ChannelId, u64)>,
-}
-
-impl Begin {
-    fn floor_of(&self, id: ChannelId) -> u64 {
-        self.floors
-            .iter()
-            .find(|(channel, _)| *channel == id)
-            .map_or(0, |(_, floor)| *floor)
-    }
-}
-
 impl State {
     /// The view of a spec; a new one begins at the end of the sequence.
     fn view(&mut self, spec: &ViewSpec, settings: &HubSettings) -> Arc<View> {
@@ -436,68 +441,6 @@ impl State {
         self.views.remove(&view.spec);
         for channel in &mut self.channels {
             channel.views.retain(|other| !Arc::ptr_eq(other, view));
-        }
-    }
-
-    fn begin(&self, spec: &ViewSpec, start: Start, epoch: u64, now_us: u64) -> Begin {
-        let streams = || {
-            let wanted = self
-                .channels
-                .iter()
-                .filter(|channel| spec.wants(&channel.info));
-            wanted.filter_map(|channel| Some((channel.info.id, channel.log.as_stream()?)))
-        };
-        let at = |cursor, verdict| Begin {
-            cursor,
-            verdict,
-            floors: Vec::new(),
-        };
-        let what_is_held = |cursor| Begin {
-            cursor,
-            verdict: Verdict::Full,
-            floors: streams()
-                .map(|(id, log)| (id, log.evicted_through()))
-                .collect(),
-        };
-        match start {
-            Start::Latest => at(self.last_seq, Verdict::Fresh),
-            Start::Unknown => at(self.last_seq, Verdict::Lost),
-            Start::After(position) if position.epoch == epoch && position.seq <= self.last_seq => {
-                at(position.seq, Verdict::Full)
-            }
-            Start::After(_) => at(self.last_seq, Verdict::Lost),
-            Start::Earliest => {
-                let first = streams().filter_map(|(_, log)| log.first_seq()).min();
-                what_is_held(first.map_or(self.last_seq, |first| first - 1))
-            }
-            Start::Ago(ago) => {
-                let since_us = now_us.saturating_sub(ago.as_micros() as u64);
-                let first = streams()
-                    .filter_map(|(_, log)| log.first_since(since_us))
-                    .min();
-                what_is_held(first.map_or(self.last_seq, |first| first - 1))
-            }
-            Start::Last(count) => {
-                let count = count as usize;
-                let mut newest = Vec::new();
-                for (_, log) in streams() {
-                    let mut items = VecDeque::new();
-                    let mut taken = 0;
-                    for entry in log.newest_first() {
-                        if taken >= count {
-                            break;
-                        }
-                        spec.select(entry, 0..entry.len, &mut items);
-                        taken = items.iter().map(|item| item.range.len()).sum();
-                    }
-                    for Item { entry, range } in items {
-                        newest.extend(range.map(|index| entry.first + u64::from(index)));
-                    }
-                }
-                newest.sort_unstable();
-                let first = newest.get(newest.len().saturating_sub(count));
-                what_is_held(first.map_or(self.last_seq, |first| first - 1))
-            }
         }
     }
 }

@@ -16,7 +16,7 @@ pub(crate) struct Bounds {
 }
 
 /// How many runs of evicted numbers a log remembers, to tell a reader exactly how many it missed. Beyond, the
-/// count is a lower bound. 64 KiB at most.
+/// count is a lower bound. 96 KiB at most.
 const MAX_EVICTED_RUNS: usize = 4096;
 
 /// Every event counts: the log of the stream and critical classes.
@@ -26,9 +26,26 @@ pub(crate) struct StreamLog {
     entries: VecDeque<Arc<Entry>>,
     events: usize,
     bytes: usize,
-    /// Runs of evicted numbers, first and length, ascending.
-    evicted: VecDeque<(u64, u64)>,
+    /// Ascending.
+    evicted: VecDeque<Run>,
     evicted_events: u64,
+    /// When the last one of them was appended.
+    evicted_at_us: Option<u64>,
+}
+
+/// Evicted numbers without a gap.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    first: u64,
+    len: u64,
+    /// How many were evicted before.
+    ordinal: u64,
+}
+
+impl Run {
+    fn last(self) -> u64 {
+        self.first + self.len - 1
+    }
 }
 
 impl StreamLog {
@@ -40,6 +57,7 @@ impl StreamLog {
             bytes: 0,
             evicted: VecDeque::new(),
             evicted_events: 0,
+            evicted_at_us: None,
         }
     }
 
@@ -63,42 +81,50 @@ impl StreamLog {
                 self.events -= oldest.len as usize;
                 self.bytes -= oldest.weight;
                 self.remember_evicted(oldest.first, u64::from(oldest.len));
+                self.evicted_at_us = Some(oldest.at_us);
             }
         }
     }
 
     fn remember_evicted(&mut self, first: u64, len: u64) {
+        let ordinal = self.evicted_events;
         self.evicted_events += len;
         match self.evicted.back_mut() {
-            Some((start, count)) if *start + *count == first => *count += len,
-            _ => self.evicted.push_back((first, len)),
+            Some(run) if run.first + run.len == first => run.len += len,
+            _ => self.evicted.push_back(Run {
+                first,
+                len,
+                ordinal,
+            }),
         }
         if self.evicted.len() > MAX_EVICTED_RUNS {
             self.evicted.pop_front();
         }
     }
 
-    /// How many events with numbers in `(after, up_to]` it has let go.
+    /// How many events with numbers in `(after, up_to]` it has let go. It takes no longer for many.
     pub(crate) fn missed(&self, after: u64, up_to: u64) -> u64 {
-        let from = self
-            .evicted
-            .partition_point(|(first, len)| first + len <= after + 1);
-        self.evicted
-            .range(from..)
-            .take_while(|(first, _)| *first <= up_to)
-            .map(|(first, len)| {
-                let start = (*first).max(after + 1);
-                let end = (first + len).min(up_to + 1);
-                end.saturating_sub(start)
-            })
-            .sum()
+        let through = self.evicted_up_to(up_to);
+        through.saturating_sub(self.evicted_up_to(after))
+    }
+
+    /// How many it has let go up to a number, those of runs that it has forgotten included.
+    fn evicted_up_to(&self, seq: u64) -> u64 {
+        let behind = self.evicted.partition_point(|run| run.first <= seq);
+        match behind.checked_sub(1).and_then(|at| self.evicted.get(at)) {
+            Some(run) => run.ordinal + (seq - run.first + 1).min(run.len),
+            None => self.evicted.front().map_or(0, |run| run.ordinal),
+        }
     }
 
     /// The number of the last event that it has let go; 0 where there is none.
     pub(crate) fn evicted_through(&self) -> u64 {
-        self.evicted
-            .back()
-            .map_or(0, |(first, len)| first + len - 1)
+        self.evicted.back().map_or(0, |run| run.last())
+    }
+
+    /// Whether it has let go of anything that was appended at or after a time.
+    pub(crate) fn has_evicted_since(&self, at_us: u64) -> bool {
+        self.evicted_at_us.is_some_and(|evicted| evicted >= at_us)
     }
 
     pub(crate) fn evicted_events(&self) -> u64 {

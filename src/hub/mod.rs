@@ -3,6 +3,7 @@
 //! One task appends and wakes ([`run`](Hub::run)); publishers only hand it things. Replay and live are the same
 //! read, so there is no seam between them. The hub moves bytes: it knows no metrics, no HTTP and no viewer.
 
+mod beginning;
 mod channel;
 mod compression;
 mod delivery;
@@ -21,6 +22,8 @@ mod spec;
 mod stats;
 mod subscription;
 mod task;
+mod thinning;
+mod times;
 mod view;
 
 use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
@@ -49,6 +52,7 @@ use crate::{
 };
 use departures::Departures;
 use log::{Bounds, Log, StateLog, StreamLog};
+use times::Times;
 use view::View;
 
 /// What the hub needs to know.
@@ -113,6 +117,7 @@ struct State {
     by_name: HashMap<String, ChannelId>,
     views: HashMap<ViewSpec, Arc<View>>,
     last_seq: u64,
+    times: Times,
 }
 
 struct Channel {
@@ -170,6 +175,7 @@ impl Hub {
                 by_name: HashMap::new(),
                 views: HashMap::new(),
                 last_seq: 0,
+                times: Times::default(),
             }),
             inbox,
             visible_head: AtomicU64::new(0),

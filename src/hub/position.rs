@@ -55,9 +55,11 @@ pub enum Start {
     Latest,
     /// With the oldest event that is still held.
     Earliest,
-    /// With the last so many events that are held.
+    /// With the last so many events. Those of them that are no longer held are reported as missing; through a filter,
+    /// or for a tenant, without saying how many.
     Last(u32),
-    /// With the events of the last so much time.
+    /// With the events of the last so much time. What of it is no longer held is reported as missing; the window then
+    /// begins up to a second earlier, and further where it lies more than an hour back.
     Ago(Duration),
     /// Behind this event.
     After(Position),

@@ -8,7 +8,10 @@ use std::{collections::HashMap, num::NonZeroU32, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
-use super::{subscription::Verdict, *};
+use super::{
+    subscription::{GapReason, Verdict},
+    *,
+};
 use crate::{Access, RealtimeConfig, transport};
 
 const STEPS: u64 = 200_000;
@@ -124,6 +127,8 @@ struct World {
     shared_beats: u64,
     kicks: u64,
     restarts: u64,
+    /// Gaps of readers with a rate of their own, and what was skipped.
+    thinned: (u64, u64),
     /// Gaps of readers that are not told how many events they missed, as that is not theirs to know.
     untold: u64,
 }
@@ -133,6 +138,10 @@ struct Watched {
     subscription: Subscription,
     spec: ViewSpec,
     rated: bool,
+    /// Events and gaps of other reasons, all in all.
+    passed: u64,
+    /// A gap for its rate has come within a second of the one before: an event has to be behind it.
+    must_pass: bool,
     /// The highest position that it was told on the wire.
     told: u64,
     accounts: HashMap<usize, Account>,
@@ -188,6 +197,10 @@ struct Account {
     missed: u64,
     /// There was a gap that did not say how many.
     untold: bool,
+    /// What was told to be skipped may have been read again, and skipped again.
+    again: bool,
+    /// When the last gap for its rate came, and behind what.
+    thinned: Option<(tokio::time::Instant, u64)>,
     /// By user, in a state channel.
     newest: HashMap<&'static str, u64>,
 }
@@ -244,6 +257,7 @@ impl World {
             shared_beats: 0,
             kicks: 0,
             restarts: 0,
+            thinned: (0, 0),
             untold: 0,
         }
     }
@@ -399,12 +413,14 @@ impl World {
             inflater.take_stored(b"connection_established\n");
         }
         let told = subscription.position().seq;
-        let what_is_held = matches!(start, Start::Earliest | Start::Last(_) | Start::Ago(_));
+        let what_is_held = matches!(start, Start::Earliest);
         let accounts = self.accounts(&spec, told, |_| what_is_held);
         Watched {
             subscription,
             spec,
             rated: rate.is_some(),
+            passed: 0,
+            must_pass: false,
             told,
             accounts,
             stalled: 0,
@@ -471,9 +487,10 @@ impl World {
         let mut reader = self.readers.swap_remove(place);
         // A connection has one tenant.
         spec.tenant = reader.spec.tenant.clone();
-        // A reader that has left can't be changed. What a rate lets pass is decided anew for what is read again.
-        if reader.subscription.reader.closing().is_none() && !reader.rated {
+        // A reader that has left can't be changed.
+        if reader.subscription.reader.closing().is_none() {
             self.check_no_silent_loss(&reader);
+            reader.must_pass = false;
             reader.subscription.retarget(spec.clone());
             let position = reader.subscription.position().seq;
             assert!(
@@ -486,7 +503,11 @@ impl World {
             let mut old = std::mem::take(&mut reader.accounts);
             for (channel, account) in fresh {
                 let kept = old.remove(&channel).filter(|_| same_filter);
-                reader.accounts.insert(channel, kept.unwrap_or(account));
+                let mut account = kept.unwrap_or(account);
+                // What a rate lets pass is decided anew for what is read again.
+                account.again |= reader.rated;
+                account.thinned = None;
+                reader.accounts.insert(channel, account);
             }
             reader.spec = spec;
             if !same_filter {
@@ -526,9 +547,10 @@ impl World {
         if reader.subscription.reader.closing().is_none() {
             self.restarts += 1;
             self.check_no_silent_loss(&reader);
+            reader.must_pass = false;
             reader.subscription.restart(spec.clone(), start);
             let told = reader.subscription.position().seq;
-            let what_is_held = matches!(start, Start::Earliest | Start::Last(_) | Start::Ago(_));
+            let what_is_held = matches!(start, Start::Earliest);
             reader.accounts = self.accounts(&spec, told, |_| what_is_held);
             reader.spec = spec;
             reader.told = told;
@@ -601,6 +623,7 @@ impl World {
             turns -= 1;
             match reader.subscription.try_read() {
                 None => {
+                    assert!(!reader.must_pass, "a gap too many");
                     self.check_everything(&mut reader);
                     break;
                 }
@@ -684,6 +707,8 @@ impl World {
                 "{line:.60}: ahead of event {seq}"
             );
             reader.told = wire;
+            reader.passed += 1;
+            reader.must_pass = false;
             assert!(sent.is_for(&reader.spec), "{line:.60}: not asked for");
             let Some(account) = reader.accounts.get_mut(&place) else {
                 panic!("{line:.60}: a channel that was not asked for");
@@ -718,6 +743,19 @@ impl World {
             .accounts
             .get_mut(&place)
             .expect("a gap of a channel that was asked for");
+        match gap.reason {
+            GapReason::Rate => {
+                let now = tokio::time::Instant::now();
+                if let Some((before, passed)) = account.thinned.replace((now, reader.passed)) {
+                    let waited = now - before >= Duration::from_secs(1);
+                    reader.must_pass |= !waited && reader.passed == passed;
+                }
+                assert!(reader.rated);
+                self.thinned.0 += 1;
+                self.thinned.1 += gap.missed.unwrap();
+            }
+            _ => reader.passed += 1,
+        }
         match gap.missed {
             Some(missed) => {
                 assert!(missed > 0);
@@ -726,6 +764,10 @@ impl World {
             None if reader.spec.tenant.is_some() => {
                 account.untold = true;
                 self.untold += 1;
+            }
+            // It asked for the last so many through a filter, be it another one than it has now.
+            None if reader.subscription.resume().verdict == Verdict::Partial => {
+                account.untold = true;
             }
             None => assert_eq!(reader.subscription.resume().verdict, Verdict::Lost),
         }
@@ -753,7 +795,9 @@ impl World {
                 let exact = reader.spec.filter.is_empty() && reader.spec.tenant.is_none();
                 let enough = match account.untold {
                     true => account.delivered <= wanted,
-                    false => accounted == wanted || (!exact && accounted > wanted),
+                    false => {
+                        accounted == wanted || ((!exact || account.again) && accounted > wanted)
+                    }
                 };
                 assert!(
                     enough,
@@ -765,6 +809,7 @@ impl World {
             *account = Account {
                 from: to,
                 last: newest,
+                thinned: account.thinned,
                 ..Account::default()
             };
         }
@@ -896,6 +941,7 @@ async fn what_is_delivered_and_what_is_reported_missing_is_what_was_published() 
     let (mut gaps, mut aheads, mut delivered) = (0, 0, 0);
     let (mut decoded, mut shared_beats, mut grouped, mut stored) = (0, 0, 0, 0);
     let mut others = [0; 3];
+    let mut thinned = (0, 0);
     let mut done = 0;
     while done < steps {
         /// Says with which seed to look again.
@@ -937,6 +983,8 @@ async fn what_is_delivered_and_what_is_reported_missing_is_what_was_published() 
         others[0] += world.kicks;
         others[1] += world.restarts;
         others[2] += world.untold;
+        thinned.0 += world.thinned.0;
+        thinned.1 += world.thinned.1;
         delivered += world
             .hub
             .stats()
@@ -964,6 +1012,10 @@ async fn what_is_delivered_and_what_is_reported_missing_is_what_was_published() 
         assert!(
             others.iter().all(|times| *times > 100),
             "kicks, restarts, gaps of tenants: {others:?}"
+        );
+        assert!(
+            thinned.0 > 100 && thinned.1 > 2 * thinned.0,
+            "gaps for a rate, events in them: {thinned:?}"
         );
     }
 }

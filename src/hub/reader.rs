@@ -82,6 +82,8 @@ pub(crate) struct Reader {
     /// It wants compressed blocks; meaningful under its view's list's lock only.
     pub(super) compresses: AtomicBool,
     has_wish: AtomicBool,
+    /// It has skipped something that it was not told of yet. Relaxed: who sets it looks again at every wake.
+    owed_gaps: AtomicBool,
     /// What it shall read from now on; its subscription sees to it when it is polled next.
     /// Boxed, because few readers ever have one.
     wish: Mutex<Option<Box<ViewSpec>>>,
@@ -115,6 +117,7 @@ impl Reader {
             expires_us: AtomicU64::new(u64::MAX),
             compresses: AtomicBool::new(false),
             has_wish: AtomicBool::new(false),
+            owed_gaps: AtomicBool::new(false),
             wish: Mutex::new(None),
             seat: Mutex::new(Seat::Empty),
         }
@@ -159,6 +162,11 @@ impl Reader {
             return None;
         }
         lock(&self.wish).take().map(|spec| *spec)
+    }
+
+    /// Has it woken at every sweep: nothing else may wake it for a gap that is told after a while.
+    pub(super) fn set_owed_gaps(&self, owed: bool) {
+        self.owed_gaps.store(owed, Ordering::Relaxed);
     }
 
     /// Asks to be woken. The caller looks once more for news afterwards: either it sees them, or whoever makes
@@ -244,6 +252,9 @@ impl Reader {
                 Ordering::Relaxed,
             );
             self.beat_due.store(true, Ordering::SeqCst);
+            self.wake();
+        }
+        if self.owed_gaps.load(Ordering::Relaxed) {
             self.wake();
         }
         if now_us >= self.expires_us.load(Ordering::Relaxed) {

@@ -7,11 +7,11 @@ use std::{
 
 use super::{
     Hub,
-    channel::{ChannelInfo, Class},
+    channel::Class,
     entry::Entry,
     joining::evicted,
     log::Log,
-    packed::{Item, pack_first},
+    packed::pack_first,
     subscription::{Gap, GapReason, Queued, Subscription},
 };
 use crate::sync::{Ordering, lock};
@@ -109,50 +109,6 @@ impl Hub {
         }
         subscription.cursor = to;
         subscription.reader.cursor.store(to, Ordering::Relaxed);
-    }
-
-    /// Takes out what a reader with a rate of its own does not want, and queues a gap for it.
-    fn thin_out(&self, subscription: &mut Subscription, items: &mut VecDeque<Item>) {
-        let Some(rate) = &mut subscription.rate else {
-            return;
-        };
-        let now_us = self.now_us();
-        let mut skipped: Vec<(Arc<ChannelInfo>, u64, u64)> = Vec::new();
-        for Item { entry, range } in std::mem::take(items) {
-            for index in range {
-                if entry.channel.class != Class::Stream || rate.take(now_us) {
-                    let range = index..index + 1;
-                    items.push_back(Item {
-                        entry: entry.clone(),
-                        range,
-                    });
-                    continue;
-                }
-                let seq = entry.first + u64::from(index);
-                match skipped
-                    .iter_mut()
-                    .find(|(channel, ..)| channel.id == entry.channel.id)
-                {
-                    Some((_, count, last)) => {
-                        *count += 1;
-                        *last = seq;
-                    }
-                    None => skipped.push((entry.channel.clone(), 1, seq)),
-                }
-            }
-        }
-        for (channel, missed, last) in skipped {
-            subscription.queue.push_back(Queued::Gap {
-                gap: Gap {
-                    channel: channel.name.clone(),
-                    missed: Some(missed),
-                    reason: GapReason::Rate,
-                    resumed_at: self.position_of(last),
-                },
-                of: channel.id,
-                through: Some(0),
-            });
-        }
     }
 
     /// How many events each reader that is behind has before it, by the reader's number. Those of its channels are

@@ -21,6 +21,7 @@ use super::{
     position::{Position, Start},
     reader::{CloseReason, Reader},
     spec::ViewSpec,
+    thinning::Skipped,
     view::{View, ViewRead},
 };
 use crate::{clock::Clock, sync::Ordering};
@@ -118,6 +119,9 @@ pub(super) struct RateLimit {
     a_second: f64,
     tokens: f64,
     filled_us: u64,
+    /// What was skipped and not told yet, by channel, and since when.
+    pub(super) skipped: Vec<Skipped>,
+    pub(super) skipped_us: u64,
 }
 
 impl RateLimit {
@@ -141,6 +145,7 @@ pub(super) enum Queued {
         /// Up to where it tells of evictions; `None` where it speaks of a position that is not known.
         through: Option<u64>,
     },
+    Skipped(Skipped),
     Packed(Packed),
     /// State that is older than the cursor: it moves nothing.
     Preface {
@@ -178,18 +183,22 @@ impl Subscription {
 
     /// At most so many events of stream channels a second; the rest is skipped and reported.
     pub(crate) fn limit_rate(&mut self, events: NonZeroU32) {
+        self.tell_skipped();
         let a_second = f64::from(events.get());
         let filled_us = self.hub.now_us();
         self.rate = Some(Box::new(RateLimit {
             a_second,
             tokens: a_second,
             filled_us,
+            skipped: Vec::new(),
+            skipped_us: 0,
         }));
     }
 
     /// As many events as there are, again.
     #[cfg(feature = "ws")]
     pub(crate) fn lift_rate(&mut self) {
+        self.tell_skipped();
         self.rate = None;
     }
 
@@ -311,6 +320,9 @@ impl Subscription {
         if !self.queue.is_empty() || self.view.head() > self.cursor || self.reader.has_signal() {
             return false;
         }
+        if self.is_owed_gaps() {
+            return !self.gaps_are_due();
+        }
         self.told = self.told.max(head).max(self.cursor);
         true
     }
@@ -360,8 +372,16 @@ impl Subscription {
                     // Nothing in there was for this reader; there may be more behind it.
                 }
                 // What is behind the cursor has all been told, be it by a gap that had no event after it.
-                ViewRead::Empty => {
+                ViewRead::Empty if !self.is_owed_gaps() => {
                     self.told = self.told.max(head).max(self.cursor);
+                    break;
+                }
+                ViewRead::Empty => {
+                    if closing.is_some() || self.gaps_are_due() {
+                        self.tell_skipped();
+                        self.chunks_after_close -= u8::from(closing.is_some());
+                        return self.next_queued();
+                    }
                     break;
                 }
             }
@@ -376,14 +396,9 @@ impl Subscription {
         Some(match self.queue.pop_front()? {
             Queued::Gap { gap, of, through } => {
                 self.set_floor(of, through.unwrap_or(0));
-                self.reader
-                    .missed
-                    .fetch_add(gap.missed.unwrap_or(0), Ordering::Relaxed);
-                self.reader.gaps.fetch_add(1, Ordering::Relaxed);
-                self.hub.count_gap();
-                self.lose_link();
-                Read::Gap(gap)
+                self.hand_over_gap(gap)
             }
+            Queued::Skipped(skipped) => self.hand_over_gap(self.gap_of(skipped)),
             Queued::Packed(packed) => self.deliver(packed, None),
             Queued::Ahead {
                 channel,
@@ -397,6 +412,20 @@ impl Subscription {
             }
             Queued::Preface { bytes, .. } => self.hand_over(bytes, None),
         })
+    }
+
+    fn hand_over_gap(&mut self, gap: Gap) -> Read {
+        self.reader
+            .missed
+            .fetch_add(gap.missed.unwrap_or(0), Ordering::Relaxed);
+        self.reader.gaps.fetch_add(1, Ordering::Relaxed);
+        self.hub.count_gap();
+        self.lose_link();
+        if self.queue.is_empty() && !self.is_owed_gaps() {
+            // Nothing else lies before the cursor: whoever comes back with the gap's own position is not told again.
+            self.told = self.told.max(self.cursor);
+        }
+        Read::Gap(gap)
     }
 
     fn end(&mut self, reason: CloseReason) -> Read {

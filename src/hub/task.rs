@@ -182,6 +182,7 @@ impl Hub {
             .fetch_add(u64::from(entry.len), Ordering::Relaxed);
         channel.log.push(entry, now_us);
         state.last_seq = last;
+        state.times.note(now_us, first);
         drop(state);
         if let Some(reply) = reply {
             let position = self.position_of(last);

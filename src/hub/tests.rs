@@ -140,7 +140,7 @@ pub(super) async fn next(subscription: &mut Subscription) -> Read {
 }
 
 /// Everything that is there now, as lines; gaps as `gap channel missed reason`.
-fn drain(subscription: &mut Subscription) -> Vec<String> {
+pub(super) fn drain(subscription: &mut Subscription) -> Vec<String> {
     let mut lines = Vec::new();
     while let Some(read) = subscription.try_read() {
         match read {

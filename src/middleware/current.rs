@@ -1,4 +1,7 @@
 //! Current: for which request this thread works, while its future or its body is being polled.
+//!
+//! A host may drop a response, or log, from the destructor of a thread-local of its own, when ours is gone already: then
+//! nothing is known, and nothing is kept. Asking for it all the same would end the process.
 
 use std::{cell::RefCell, sync::Arc};
 
@@ -20,7 +23,10 @@ impl Entered {
     #[inline]
     pub(super) fn enter(state: &Arc<MeterState>) -> Self {
         let named = cfg!(feature = "tracing") && state.has_extra();
-        let before = named.then(|| CURRENT.replace(Some(state.clone())));
+        let before = match named {
+            true => replace(Some(state.clone())),
+            false => None,
+        };
         Self { before }
     }
 }
@@ -30,13 +36,19 @@ impl Drop for Entered {
     fn drop(&mut self) {
         if let Some(before) = self.before.take() {
             // What is replaced is dropped outside of the borrow.
-            drop(CURRENT.replace(before));
+            drop(replace(before));
         }
     }
+}
+
+/// `None` where the thread is past keeping anything.
+fn replace(with: Option<Arc<MeterState>>) -> Option<Option<Arc<MeterState>>> {
+    CURRENT.try_with(|current| current.replace(with)).ok()
 }
 
 /// The id that the host's request came with.
 #[cfg(feature = "tracing")]
 pub(crate) fn request_id() -> Option<String> {
-    CURRENT.with_borrow(|current| current.as_ref()?.request_id())
+    let current = CURRENT.try_with(|current| current.borrow().as_ref()?.request_id());
+    current.ok().flatten()
 }

@@ -93,8 +93,19 @@ pub(crate) fn filter(query: &Query) -> Result<Filter, Refusal> {
         only_errors: flag(query, "only_errors")?,
         level: level(query)?,
         component: text("component"),
-        types: list(query.get_text("type")).map(Arc::from).collect(),
+        types: list(query.get_text("type"))
+            .map(|name| Arc::from(by_stream_name(name)))
+            .collect(),
     })
+}
+
+/// What streams call an event that has another name over WebSocket; both names are ours alone.
+fn by_stream_name(name: &str) -> &str {
+    match name {
+        "stats_update" => "stats",
+        "request" => "requests",
+        name => name,
+    }
 }
 
 /// `level=warn`: at least; `level=info,error`: exactly these.
@@ -227,6 +238,14 @@ mod tests {
                 .sentence()
                 .contains("1 to 8")
         );
+    }
+
+    #[test]
+    fn an_event_may_be_asked_for_by_either_of_its_names() {
+        let types = filter(&query("type=request,stats_update,Tick"))
+            .unwrap()
+            .types;
+        assert_eq!(types, ["requests", "stats", "Tick"].map(Arc::from));
     }
 
     #[test]

@@ -8,6 +8,8 @@
 mod answer;
 mod chance;
 mod client;
+#[cfg(feature = "ws")]
+pub mod frames;
 mod gunzip;
 mod proxy;
 mod sse;

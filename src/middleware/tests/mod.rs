@@ -4,3 +4,5 @@ mod endings;
 mod layering;
 mod saying;
 mod support;
+#[cfg(feature = "tracing")]
+mod thread_end;

@@ -14,6 +14,7 @@ pub(super) enum Command {
     },
     Unsubscribe {
         names: Vec<String>,
+        filter: Option<Query>,
     },
     /// With what the answer carries back.
     Ping(Value),
@@ -77,18 +78,19 @@ impl Command {
             return Err(Fault::bad("the message has no text 'type'"));
         };
         // Members may stand in `data`, as seed 001 prints, or beside `type`.
-        let mut data = match message.remove("data") {
-            Some(Value::Object(data)) => data,
-            _ => message,
+        let (mut data, in_data) = match message.remove("data") {
+            Some(Value::Object(data)) => (data, true),
+            _ => (message, false),
         };
         Ok(match kind.as_str() {
-            "subscribe" => Self::Subscribe {
-                names: names(&mut data)?,
-                filter: filter(&mut data)?,
-            },
-            "unsubscribe" => Self::Unsubscribe {
-                names: names(&mut data)?,
-            },
+            "subscribe" => {
+                let (names, filter) = wanted(data, in_data)?;
+                Self::Subscribe { names, filter }
+            }
+            "unsubscribe" => {
+                let (names, filter) = wanted(data, in_data)?;
+                Self::Unsubscribe { names, filter }
+            }
             "ping" => Self::Ping(echo(data)),
             "pong" => Self::Pong,
             "auth" => Self::Auth {
@@ -114,6 +116,57 @@ fn text(data: &mut Map<String, Value>, name: &str) -> Result<String, Fault> {
     match data.remove(name) {
         Some(Value::String(text)) => Ok(text),
         _ => Err(Fault::bad(format!("'{name}' takes a text"))),
+    }
+}
+
+/// The members of an envelope that may stand beside those of its data.
+const ENVELOPE: [&str; 3] = ["channel", "id", "timestamp"];
+/// What a filter takes.
+const CRITERIA: [&str; 12] = [
+    "provider_id",
+    "model_id",
+    "user_id",
+    "tenant_id",
+    "route",
+    "only_errors",
+    "level",
+    "component",
+    "type",
+    "window",
+    "interval",
+    "max_rate",
+];
+
+/// The channels and the filter, and nothing else: a member that is passed over in silence looks as if it worked.
+fn wanted(
+    mut data: Map<String, Value>,
+    in_data: bool,
+) -> Result<(Vec<String>, Option<Query>), Fault> {
+    let wanted = (names(&mut data)?, filter(&mut data)?);
+    if !in_data {
+        data.retain(|name, _| !ENVELOPE.contains(&name.as_str()));
+    }
+    match unknown(data.keys()) {
+        Some(names) => Err(Fault::bad(format!(
+            "{names} not taken here; taken are 'channels' (or 'metrics', or 'rooms') and 'filter'"
+        ))),
+        None => Ok(wanted),
+    }
+}
+
+/// How many names are told at most.
+const MAX_TOLD: usize = 5;
+
+/// The names, for the beginning of a sentence; `None` where there is none.
+fn unknown<'a>(names: impl Iterator<Item = &'a String>) -> Option<String> {
+    let names: Vec<String> = names
+        .take(MAX_TOLD)
+        .map(|name| format!("'{}'", shown(name)))
+        .collect();
+    match names.len() {
+        0 => None,
+        1 => Some(format!("{} is", names[0])),
+        _ => Some(format!("{} are", names.join(", "))),
     }
 }
 
@@ -147,6 +200,13 @@ fn filter(data: &mut Map<String, Value>) -> Result<Option<Query>, Fault> {
         Some(Value::Object(members)) => members,
         Some(_) => return Err(Fault::bad("'filter' takes an object")),
     };
+    let is_unknown = |name: &&String| !CRITERIA.contains(&name.as_str());
+    if let Some(names) = unknown(members.keys().filter(is_unknown)) {
+        return Err(Fault::bad(format!(
+            "{names} not known in 'filter', which takes {}",
+            CRITERIA.join(", ")
+        )));
+    }
     let mut pairs = Vec::new();
     for (name, value) in members {
         let Some(text) = plain(&value) else {
@@ -216,6 +276,14 @@ mod tests {
                 r#"{"type":"subscribe","data":{"channels":["a"],"filter":{"level":{}}}}"#,
                 "bad_message",
             ),
+            (
+                r#"{"type":"subscribe","data":{"channels":["a"],"filters":{}}}"#,
+                "bad_message",
+            ),
+            (
+                r#"{"type":"subscribe","channels":["a"],"filters":{}}"#,
+                "bad_message",
+            ),
             (r#"{"type":"auth","data":{}}"#, "bad_message"),
             (r#"{"type":"resume","data":{"since":7}}"#, "bad_message"),
         ] {
@@ -227,6 +295,43 @@ mod tests {
             Command::from_packed(&[0xC1]).unwrap_err().code,
             "bad_msgpack"
         );
+    }
+
+    #[test]
+    fn what_is_not_known_is_named_with_what_is() {
+        let message = |text: &str| Command::from_text(text).unwrap_err().message;
+        let said = message(
+            r#"{"type":"subscribe","data":{"channels":["a"],"filter":{"levle":"warn","since":"1-1","level":"warn"}}}"#,
+        );
+        assert!(
+            said.starts_with(
+                "'levle', 'since' are not known in 'filter', which takes provider_id, "
+            ),
+            "{said}"
+        );
+        assert!(said.contains("max_rate"), "{said}");
+        for kind in ["subscribe", "unsubscribe"] {
+            let said = message(&format!(
+                r#"{{"type":"{kind}","data":{{"channels":["a"],"filters":{{}}}}}}"#
+            ));
+            assert!(
+                said.starts_with("'filters' is not taken here; taken are 'channels'"),
+                "{said}"
+            );
+        }
+        let long = format!(
+            r#"{{"type":"subscribe","data":{{"channels":["a"],"{}":1}}}}"#,
+            "x".repeat(9_000)
+        );
+        assert!(message(&long).len() < 300);
+        // What an envelope has may stand beside what is asked.
+        let whole = r#"{"type":"unsubscribe","channels":["a"],"id":"1","timestamp":"","channel":"","filter":{"level":"warn"}}"#;
+        let Ok(Command::Unsubscribe {
+            filter: Some(_), ..
+        }) = Command::from_text(whole)
+        else {
+            panic!()
+        };
     }
 
     #[test]

@@ -67,22 +67,38 @@ impl Reading {
         }
     }
 
-    /// `all` takes everything away; taking something from `all` leaves the others that there are now.
-    pub(super) fn remove(&mut self, names: &[String], runtime: &Runtime, principal: &Principal) {
+    /// `all` takes everything away; taking something from `all` leaves the others that there are now. What there is
+    /// not can't be taken away: a typing error would look as if it had worked.
+    pub(super) fn remove(
+        &mut self,
+        names: &[String],
+        runtime: &Runtime,
+        principal: &Principal,
+    ) -> Result<(), Refusal> {
         let all = |name: &String| name == "all";
+        let is_unknown = |name: &&String| !all(name) && runtime.hub.channel_id(name).is_none();
+        if let Some(name) = names.iter().find(is_unknown) {
+            return Err(unknown_channel(&runtime.hub, name));
+        }
         let held = &mut self.selection.names;
         if names.iter().any(all) {
             held.clear();
-            return;
+            return Ok(());
         }
         if held.iter().any(all) {
             *held = runtime.hub.channel_names();
             held.retain(|name| principal.may_read(name));
         }
         held.retain(|name| !names.contains(name));
+        Ok(())
     }
 
-    pub(super) fn set_filter(&mut self, members: &Query) {
+    /// One filter for all channels, as a stream has: a new one takes the place of the whole of the one before, and none
+    /// leaves it.
+    pub(super) fn set_filter(&mut self, members: Option<Query>) {
+        let Some(members) = members else {
+            return;
+        };
         let mut text = String::new();
         for (name, value) in members.pairs() {
             if !text.is_empty() {
@@ -149,7 +165,7 @@ mod tests {
         let pairs = members
             .iter()
             .map(|(name, value)| (name.to_string(), value.to_string()));
-        reading.set_filter(&Query::of(pairs.collect()));
+        reading.set_filter(Some(Query::of(pairs.collect())));
         assert_eq!(
             reading.selection.query,
             "provider_id=a%26b%20c%C3%A9&only_errors=true"

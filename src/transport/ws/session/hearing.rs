@@ -7,7 +7,7 @@ use super::{
     },
     Reading, Session,
 };
-use crate::{access::Principal, hub::Start, runtime::Runtime, sync::lock};
+use crate::{access::Principal, hub::Start, refusal::Refusal, runtime::Runtime, sync::lock};
 
 impl Session {
     pub(super) fn hear(&mut self, message: Message) {
@@ -68,14 +68,15 @@ impl Session {
             (Command::Subscribe { names, filter }, true) => {
                 self.change("subscribed", |reading, _, _| {
                     reading.add(names);
-                    if let Some(filter) = filter {
-                        reading.set_filter(&filter);
-                    }
+                    reading.set_filter(filter);
+                    Ok(())
                 });
             }
-            (Command::Unsubscribe { names }, true) => {
+            (Command::Unsubscribe { names, filter }, true) => {
                 self.change("unsubscribed", |reading, runtime, principal| {
-                    reading.remove(&names, runtime, principal);
+                    reading.remove(&names, runtime, principal)?;
+                    reading.set_filter(filter);
+                    Ok(())
                 });
             }
             (Command::Resume { since }, true) => self.resume(Start::parse(&since)),
@@ -86,7 +87,7 @@ impl Session {
     pub(super) fn change(
         &mut self,
         kind: &'static str,
-        edit: impl FnOnce(&mut Reading, &Runtime, &Principal),
+        edit: impl FnOnce(&mut Reading, &Runtime, &Principal) -> Result<(), Refusal>,
     ) {
         let Some(entered) = &mut self.feed else {
             return;
@@ -96,8 +97,9 @@ impl Session {
         let mut selection = lock(&connection.selection);
         let mut reading = self.reading.clone();
         reading.selection = selection.clone();
-        edit(&mut reading, runtime, &connection.principal);
-        let refusal = match reading.spec(runtime, &connection.principal) {
+        let spec = edit(&mut reading, runtime, &connection.principal)
+            .and_then(|()| reading.spec(runtime, &connection.principal));
+        let refusal = match spec {
             Ok(spec) => {
                 entered.subscription.retarget(spec);
                 reading.set_rate(&mut entered.subscription);
