@@ -39,9 +39,12 @@
 //! Streams resume at a [`Position`]: one number for any set of channels, by `Last-Event-ID`, `since` or
 //! `lastEventId`. What is no longer held is reported in band as a `gap`.
 //!
-//! A parameter that means something is never passed over: a value that is not taken, and on REST a name that the path
-//! does not look at, are 400 with the name and what is taken. `series` takes any of its steps for any range, and
-//! where it keeps no points that fine, the `step` in the answer is the one that it took.
+//! A parameter that means something is never passed over: a value that is not taken (an empty one, too), one that is
+//! given twice, and one that this path does not look at although another does (`limit` on a stream, `window` on a
+//! list) are 400 with the name and what is taken. Names that mean nothing anywhere, such as `_=1795236984` against
+//! caches, are nobody's business, and are not kept. A position is never an error: one that can't be read is unknown,
+//! and the stream says `lost`. `series` takes any of its steps for any range, and where it keeps no points that fine,
+//! the `step` in the answer is the one that it took.
 //!
 //! # WebSocket
 //!

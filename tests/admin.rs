@@ -223,6 +223,65 @@ async fn channels_come_and_go_while_the_stream_is_open() {
 }
 
 #[tokio::test]
+async fn a_connection_is_given_channels_only_and_so_many() {
+    let host = host().await;
+    let mut ana = stream(&host, "/stream/all", "ana").await;
+    let id = id_of(&ana);
+    let path = |what: &str| format!("{CONNECTIONS}/{id}/{what}");
+    let junk: Vec<String> = (0..257).map(|n| format!("junk-{n}")).collect();
+    for (body, status, name) in [
+        // What `all` hides is looked at all the same.
+        (json!({"channels": ["all", "junk"]}), 404, "'junk'"),
+        (json!({"channels": ["junk"]}), 404, "'junk'"),
+        (json!({"channels": junk}), 400, "'channels'"),
+        (json!({"metrics": junk}), 400, "'metrics'"),
+        (json!({"channels": junk.join(",")}), 400, "'channels'"),
+        (json!({"channels": ["x".repeat(65)]}), 400, "'channels'"),
+        (json!({"channels": []}), 400, "'channels'"),
+        (json!({}), 400, "'channels'"),
+        (
+            json!({"channels": ["a"], "chanels": ["b"]}),
+            400,
+            "'chanels'",
+        ),
+        (
+            json!({"channels": ["a"], "filter": {"session": "7"}}),
+            400,
+            "'filter.session'",
+        ),
+        (
+            json!({"channels": ["a"], "filter": {"provider_id": "x".repeat(257)}}),
+            400,
+            "'provider_id'",
+        ),
+    ] {
+        let said = post(&host, &path("subscribe"), "ana", body)
+            .await
+            .refusal(status);
+        assert!(said.contains(name), "{said}");
+    }
+    let kept = read(&host, CONNECTIONS, "admin-root").await["connections"][0].clone();
+    assert_fields(&kept, json!({"channels": ["all"], "filter": ""}));
+    // A thousand times the same is one.
+    let many = json!({"channels": vec!["a"; 1000]});
+    let changed = post(&host, &path("subscribe"), "ana", many.clone())
+        .await
+        .data();
+    assert_eq!(changed["channels"], json!(["all", "a"]));
+    let changed = post(&host, &path("unsubscribe"), "ana", many).await.data();
+    let left = changed["channels"].as_array().unwrap();
+    assert!(left.contains(&json!("b")) && !left.contains(&json!("a")));
+    publish(&host, "a", 1);
+    publish(&host, "b", 2);
+    assert_eq!(ana.wait_for("Tick").await.data["n"], 2);
+    let nothing = json!({"channels": ["all", "b"]});
+    let changed = post(&host, &path("unsubscribe"), "ana", nothing)
+        .await
+        .data();
+    assert_eq!(changed["channels"], json!([]));
+}
+
+#[tokio::test]
 async fn an_anonymous_viewer_changes_its_own_stream_with_its_token_only() {
     let host = Host::start(Router::new()).await;
     let mut stream = host.stream("/stream/logs").await;
@@ -495,6 +554,35 @@ async fn writes_are_rate_limited_for_each_principal() {
     // Reading is not writing.
     for _ in 0..5 {
         read(&host, "/api/realtime/info", "ana").await;
+    }
+}
+
+#[tokio::test]
+async fn holders_of_one_token_do_not_use_up_each_others_calls() {
+    let config = RealtimeConfig::new(Access::bearer("see-me"))
+        .inbound_per_minute(1)
+        .trusted_proxies(["127.0.0.1"]);
+    let host = Host::configured(config, Router::new()).await;
+    for path in ["/api/realtime/test-connection", "/api/realtime/ticket"] {
+        let from = async |address: &str| {
+            let mut ask = support::post(path, "{}");
+            for (name, value) in [
+                ("authorization", "Bearer see-me"),
+                ("x-forwarded-for", address),
+            ] {
+                ask.headers_mut().insert(name, value.parse().unwrap());
+            }
+            host.send(ask).await
+        };
+        let calls = if path.ends_with("ticket") { 10 } else { 1 };
+        for _ in 0..calls {
+            from("2001:db8::1").await.data();
+        }
+        from("2001:db8::1").await.refusal(429);
+        // The next address of the same network is the same holder.
+        from("2001:db8::2").await.refusal(429);
+        from("2001:db8:0:1::1").await.data();
+        from("192.0.2.1").await.data();
     }
 }
 
