@@ -587,6 +587,28 @@ async fn holders_of_one_token_do_not_use_up_each_others_calls() {
 }
 
 #[tokio::test]
+async fn the_info_lists_what_is_compiled_in_and_beside_it_what_is_on() {
+    let config = named().ws_enabled(false).compression(false);
+    let host = Host::configured(config, Router::new()).await;
+    let info = read(&host, "/api/realtime/info", "ana").await;
+    let compiled = [
+        ("axum", cfg!(feature = "axum")),
+        ("compression", cfg!(feature = "compression")),
+        ("dashboard", cfg!(feature = "dashboard")),
+        ("jwt", cfg!(feature = "jwt")),
+        ("tracing", cfg!(feature = "tracing")),
+        ("ws", cfg!(feature = "ws")),
+    ];
+    let names: Vec<_> = compiled
+        .iter()
+        .filter_map(|(name, on)| on.then_some(*name))
+        .collect();
+    assert_eq!(info["features"], json!(names));
+    assert_eq!(info["transports"]["sse"]["encodings"], json!([]));
+    assert_eq!(info["transports"]["websocket"]["enabled"], false);
+}
+
+#[tokio::test]
 async fn the_probe_leaves_nothing_behind_and_is_in_no_list() {
     let host = host().await;
     let before = host.rt.clone();
@@ -603,6 +625,21 @@ async fn the_probe_leaves_nothing_behind_and_is_in_no_list() {
     assert_eq!(probe.data()["ok"], cfg!(feature = "ws"), "{probe:?}");
     let stats = read(&host, "/api/realtime/hub/stats", "ana").await;
     assert_eq!(stats["total_clients"], 0);
+    // An empty body is as good as none of its fields, and a field that it does not know is told.
+    let path = "/api/realtime/test-connection";
+    for body in ["", "{}", r#"{"connection_type": null}"#] {
+        let probe = host.send(by(support::post(path, body), "ana")).await.data();
+        assert_fields(&probe, json!({"ok": true, "connection_type": "sse"}));
+    }
+    for (body, name) in [
+        (json!({"connection_type": "sse", "timeout": 1}), "'timeout'"),
+        (json!({"connection_type": 7}), "'connection_type'"),
+        (json!({"connection_type": ""}), "'connection_type'"),
+        (json!(["sse"]), "object"),
+    ] {
+        let said = post(&host, path, "ana", body).await.refusal(400);
+        assert!(said.contains(name), "{said}");
+    }
     let info = read(&host, "/api/realtime/info", "ana").await;
     assert!(
         !info["channels"]

@@ -224,7 +224,10 @@ impl Shared {
         if let Route::Connection(id) = route {
             return rest::kick(runtime, caller, id);
         }
-        let fields = body::fields(body).await?;
+        let fields = match route {
+            Route::TestConnection => body::optional_fields(body).await?,
+            _ => body::fields(body).await?,
+        };
         match route {
             Route::Subscribe(id) => {
                 rest::change(runtime, caller, parts, id, rest::Change::Subscribe, &fields)
