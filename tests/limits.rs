@@ -180,6 +180,13 @@ async fn a_token_takes_over_from_the_stream_that_still_reads() {
             json!({"channels": [], "token_refused": "invalid"}),
         );
         assert_eq!(nothing.established.data["resume"]["verdict"], "lost");
+        // Its own token is good, and stands for as little.
+        let own = nothing.headers["x-reconnect-token"].to_str().unwrap();
+        let path = format!("/stream/reconnect?token={own}");
+        let again = stream(&host, &path, "cid").await.established.data;
+        assert_fields(&again, json!({"channels": []}));
+        assert_eq!(again["resume"]["verdict"], "full");
+        assert!(again.get("token_refused").is_none());
     }
     host.rt.publish(Event::new("ticks", "Tick", &2)).unwrap();
     old.wait_for("Tick").await;

@@ -122,8 +122,9 @@ pub(crate) fn open(
         session,
         refused,
     } = wanted;
-    // A token that is not taken says so in the stream's first event; a status would close an EventSource for good.
-    if selection.names.is_empty() && refused.is_none() {
+    // A token that is not taken says so in the stream's first event; a status would close an EventSource for good. And
+    // one that is taken may stand for nothing, once everything was taken from its stream.
+    if selection.names.is_empty() && refused.is_none() && session.is_none() {
         return Err(Refusal::bad_request(
             "channels",
             "takes a comma-separated list of channels",
