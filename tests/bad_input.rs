@@ -111,7 +111,8 @@ async fn a_parameter_that_means_nothing_is_nobodys_business() {
 async fn a_list_of_channels_is_checked_to_its_end_and_bounded() {
     let host = Host::start(Router::new()).await;
     // `all` hides nothing.
-    let sentence = host.get("/stream?channels=all,nope").await.refusal(404);
+    let answer = host.get("/stream?channels=all,nope");
+    let sentence = support::soon("the refusal", answer).await.refusal(404);
     assert!(sentence.contains("'nope'"), "{sentence}");
     let many: Vec<String> = (0..257).map(|n| format!("c{n}")).collect();
     for list in [

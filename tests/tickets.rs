@@ -4,7 +4,7 @@ mod support;
 
 use axum::Router;
 use serde_json::{Value, json};
-use support::{Answer, Host, Stream, assert_fields, get, post};
+use support::{Answer, Host, Stream, assert_fields, get, post, soon};
 use tower_realtime::{Access, ChannelConfig, Denied, Event, Principal, RealtimeConfig};
 
 const TICKET: &str = "/api/realtime/ticket";
@@ -47,6 +47,11 @@ fn publish(host: &Host, channel: &'static str) {
         .unwrap();
 }
 
+/// The answer to a stream that is not to open: one that does has no end.
+async fn refused(host: &Host, path: &str) -> Answer {
+    soon("the refusal", host.get(path)).await
+}
+
 fn code(answer: &Answer, status: u16) -> Value {
     answer.refusal(status);
     answer.json()["code"].clone()
@@ -63,7 +68,7 @@ async fn a_ticket_for_some_channels_opens_no_other() {
     ] {
         let confined = ticket(&host, "ben", json!({"channels": ["a"]})).await;
         let joint = if path.contains('?') { '&' } else { '?' };
-        let answer = host.get(&format!("{path}{joint}ticket={confined}")).await;
+        let answer = refused(&host, &format!("{path}{joint}ticket={confined}")).await;
         assert_eq!(code(&answer, 403), "channel_forbidden", "{path}");
     }
     // Of everything, what it is for.
@@ -90,11 +95,8 @@ async fn a_ticket_for_some_channels_opens_no_other() {
     let wide = host.connect().await.stream(open).await;
     let token = wide.headers["x-reconnect-token"].to_str().unwrap();
     let confined = ticket(&host, "ben", json!({"channels": ["a"]})).await;
-    let answer = host
-        .get(&format!(
-            "/stream/reconnect?token={token}&ticket={confined}"
-        ))
-        .await;
+    let path = format!("/stream/reconnect?token={token}&ticket={confined}");
+    let answer = refused(&host, &path).await;
     assert_eq!(code(&answer, 403), "channel_forbidden");
 }
 
@@ -115,7 +117,7 @@ async fn without_channels_a_ticket_is_worth_what_its_holder_is() {
     }
     let data = ask(&host, "ana", r#"{"channels": ["all"]}"#).await.data();
     let ticket = data["ticket"].as_str().unwrap();
-    let answer = host.get(&format!("/stream/c?ticket={ticket}")).await;
+    let answer = refused(&host, &format!("/stream/c?ticket={ticket}")).await;
     assert_eq!(code(&answer, 403), "channel_forbidden");
     let some = ask(&host, "ana", r#"{"channels": "b,a,b"}"#).await.data();
     assert_fields(&some, json!({"channels": ["b", "a"], "expires_in": 30}));
@@ -201,12 +203,8 @@ async fn what_is_no_ticket_is_refused_by_the_name_of_the_field() {
             .refusal(400)
             .contains("'channels'")
     );
-    post_without_credentials(&host).await;
-}
-
-async fn post_without_credentials(host: &Host) {
-    let answer = host.send(post(TICKET, r#"{"channels": ["nope"]}"#)).await;
-    answer.refusal(401);
+    let stranger = host.send(post(TICKET, r#"{"channels": ["nope"]}"#)).await;
+    stranger.refusal(401);
 }
 
 #[tokio::test]
@@ -223,9 +221,9 @@ async fn calls_that_fail_are_counted_as_well() {
     for _ in 0..10 {
         ask().await.refusal(400);
     }
-    let refused = ask().await;
-    assert_eq!(code(&refused, 429), "rate_limited");
-    assert!(refused.header("retry-after").parse::<u64>().unwrap() >= 1);
+    let answer = ask().await;
+    assert_eq!(code(&answer, 429), "rate_limited");
+    assert!(answer.header("retry-after").parse::<u64>().unwrap() >= 1);
 }
 
 #[cfg(feature = "ws")]
@@ -235,8 +233,8 @@ async fn a_socket_of_a_ticket_for_some_channels_gets_no_other_later() {
 
     let host = host().await;
     let confined = ticket(&host, "ben", json!({"channels": ["a"]})).await;
-    let refused = Socket::try_open(host.address, &format!("/ws/b?ticket={confined}"), &[]).await;
-    assert_eq!(refused.err().unwrap().0, 403);
+    let foreign = Socket::try_open(host.address, &format!("/ws/b?ticket={confined}"), &[]).await;
+    assert_eq!(foreign.err().unwrap().0, 403);
 
     let confined = ticket(&host, "ben", json!({"channels": ["a"]})).await;
     let mut socket = Socket::open(host.address, &format!("/ws?ticket={confined}")).await;
