@@ -64,6 +64,8 @@ impl RealtimeHandle {
 
     /// Hands an event to the hub. Never blocks and never awaits; the hub's task delivers it.
     ///
+    /// The channel is one that was registered, or `alerts`, which is there for it.
+    ///
     /// # Errors
     /// - [`is_unknown_channel`](Error::is_unknown_channel): the channel was not registered,
     /// - [`is_invalid`](Error::is_invalid): the type or the data is not taken, or the channel is one of ours

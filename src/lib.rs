@@ -39,9 +39,24 @@
 //! Streams resume at a [`Position`]: one number for any set of channels, by `Last-Event-ID`, `since` or
 //! `lastEventId`. What is no longer held is reported in band as a `gap`.
 //!
-//! A parameter that means something is never passed over: a value that is not taken, and on REST a name that the path
-//! does not look at, are 400 with the name and what is taken. `series` takes any of its steps for any range, and
-//! where it keeps no points that fine, the `step` in the answer is the one that it took.
+//! The crate fills its own channels, all but `alerts`, which is there for the host: what
+//! `rt.publish(Event::new("alerts", "alert", &…))` says is critical, so it is kept longest and delivered first.
+//!
+//! `POST connections/{id}/subscribe` and `unsubscribe` (`{"channels": […], "filter": {…}}`, by whoever opened the
+//! connection or by an admin) change what an open connection reads, from its next event on. Their answer has the
+//! channels and a new reconnect token. The stream itself is not told, no event stands for that; when it reconnects, it
+//! has the channels of its URL or its token again.
+//! `POST test-connection` sends a probe through the hub in the form of `connection_type`, `sse` (also of an empty body) or
+//! `websocket`. `info` lists under `features` what is compiled in, and beside `transports` what is switched on;
+//! `metrics` says under `feed.skipped` how many rows of requests were never streamed because whoever publishes them
+//! fell behind (they are counted in every number all the same).
+//!
+//! A parameter that means something is never passed over: a value that is not taken (an empty one, too), one that is
+//! given twice, and one that this path does not look at although another does (`limit` on a stream, `window` on a
+//! list) are 400 with the name and what is taken. Names that mean nothing anywhere, such as `_=1795236984` against
+//! caches, are nobody's business, and are not kept. A position is never an error: one that can't be read is unknown,
+//! and the stream says `lost`. `series` takes any of its steps for any range, and where it keeps no points that fine,
+//! the `step` in the answer is the one that it took.
 //!
 //! # WebSocket
 //!

@@ -39,6 +39,12 @@ impl Refusal {
         Self::new(StatusCode::BAD_REQUEST, "bad_request", sentence)
     }
 
+    /// The same with the field of a body at its head.
+    pub(crate) fn of_field(mut self, field: &str) -> Self {
+        self.sentence = format!("field '{field}': {}", self.sentence).into();
+        self
+    }
+
     /// 401 for missing credentials.
     pub(crate) fn unauthorized(code: &'static str, sentence: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, code, sentence).with_header(

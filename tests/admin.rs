@@ -223,6 +223,65 @@ async fn channels_come_and_go_while_the_stream_is_open() {
 }
 
 #[tokio::test]
+async fn a_connection_is_given_channels_only_and_so_many() {
+    let host = host().await;
+    let mut ana = stream(&host, "/stream/all", "ana").await;
+    let id = id_of(&ana);
+    let path = |what: &str| format!("{CONNECTIONS}/{id}/{what}");
+    let junk: Vec<String> = (0..257).map(|n| format!("junk-{n}")).collect();
+    for (body, status, name) in [
+        // What `all` hides is looked at all the same.
+        (json!({"channels": ["all", "junk"]}), 404, "'junk'"),
+        (json!({"channels": ["junk"]}), 404, "'junk'"),
+        (json!({"channels": junk}), 400, "'channels'"),
+        (json!({"metrics": junk}), 400, "'metrics'"),
+        (json!({"channels": junk.join(",")}), 400, "'channels'"),
+        (json!({"channels": ["x".repeat(65)]}), 400, "'channels'"),
+        (json!({"channels": []}), 400, "'channels'"),
+        (json!({}), 400, "'channels'"),
+        (
+            json!({"channels": ["a"], "chanels": ["b"]}),
+            400,
+            "'chanels'",
+        ),
+        (
+            json!({"channels": ["a"], "filter": {"session": "7"}}),
+            400,
+            "'filter.session'",
+        ),
+        (
+            json!({"channels": ["a"], "filter": {"provider_id": "x".repeat(257)}}),
+            400,
+            "'provider_id'",
+        ),
+    ] {
+        let said = post(&host, &path("subscribe"), "ana", body)
+            .await
+            .refusal(status);
+        assert!(said.contains(name), "{said}");
+    }
+    let kept = read(&host, CONNECTIONS, "admin-root").await["connections"][0].clone();
+    assert_fields(&kept, json!({"channels": ["all"], "filter": ""}));
+    // A thousand times the same is one.
+    let many = json!({"channels": vec!["a"; 1000]});
+    let changed = post(&host, &path("subscribe"), "ana", many.clone())
+        .await
+        .data();
+    assert_eq!(changed["channels"], json!(["all", "a"]));
+    let changed = post(&host, &path("unsubscribe"), "ana", many).await.data();
+    let left = changed["channels"].as_array().unwrap();
+    assert!(left.contains(&json!("b")) && !left.contains(&json!("a")));
+    publish(&host, "a", 1);
+    publish(&host, "b", 2);
+    assert_eq!(ana.wait_for("Tick").await.data["n"], 2);
+    let nothing = json!({"channels": ["all", "b"]});
+    let changed = post(&host, &path("unsubscribe"), "ana", nothing)
+        .await
+        .data();
+    assert_eq!(changed["channels"], json!([]));
+}
+
+#[tokio::test]
 async fn an_anonymous_viewer_changes_its_own_stream_with_its_token_only() {
     let host = Host::start(Router::new()).await;
     let mut stream = host.stream("/stream/logs").await;
@@ -499,6 +558,57 @@ async fn writes_are_rate_limited_for_each_principal() {
 }
 
 #[tokio::test]
+async fn holders_of_one_token_do_not_use_up_each_others_calls() {
+    let config = RealtimeConfig::new(Access::bearer("see-me"))
+        .inbound_per_minute(1)
+        .trusted_proxies(["127.0.0.1"]);
+    let host = Host::configured(config, Router::new()).await;
+    for path in ["/api/realtime/test-connection", "/api/realtime/ticket"] {
+        let from = async |address: &str| {
+            let mut ask = support::post(path, "{}");
+            for (name, value) in [
+                ("authorization", "Bearer see-me"),
+                ("x-forwarded-for", address),
+            ] {
+                ask.headers_mut().insert(name, value.parse().unwrap());
+            }
+            host.send(ask).await
+        };
+        let calls = if path.ends_with("ticket") { 10 } else { 1 };
+        for _ in 0..calls {
+            from("2001:db8::1").await.data();
+        }
+        from("2001:db8::1").await.refusal(429);
+        // The next address of the same network is the same holder.
+        from("2001:db8::2").await.refusal(429);
+        from("2001:db8:0:1::1").await.data();
+        from("192.0.2.1").await.data();
+    }
+}
+
+#[tokio::test]
+async fn the_info_lists_what_is_compiled_in_and_beside_it_what_is_on() {
+    let config = named().ws_enabled(false).compression(false);
+    let host = Host::configured(config, Router::new()).await;
+    let info = read(&host, "/api/realtime/info", "ana").await;
+    let compiled = [
+        ("axum", cfg!(feature = "axum")),
+        ("compression", cfg!(feature = "compression")),
+        ("dashboard", cfg!(feature = "dashboard")),
+        ("jwt", cfg!(feature = "jwt")),
+        ("tracing", cfg!(feature = "tracing")),
+        ("ws", cfg!(feature = "ws")),
+    ];
+    let names: Vec<_> = compiled
+        .iter()
+        .filter_map(|(name, on)| on.then_some(*name))
+        .collect();
+    assert_eq!(info["features"], json!(names));
+    assert_eq!(info["transports"]["sse"]["encodings"], json!([]));
+    assert_eq!(info["transports"]["websocket"]["enabled"], false);
+}
+
+#[tokio::test]
 async fn the_probe_leaves_nothing_behind_and_is_in_no_list() {
     let host = host().await;
     let before = host.rt.clone();
@@ -515,6 +625,21 @@ async fn the_probe_leaves_nothing_behind_and_is_in_no_list() {
     assert_eq!(probe.data()["ok"], cfg!(feature = "ws"), "{probe:?}");
     let stats = read(&host, "/api/realtime/hub/stats", "ana").await;
     assert_eq!(stats["total_clients"], 0);
+    // An empty body is as good as none of its fields, and a field that it does not know is told.
+    let path = "/api/realtime/test-connection";
+    for body in ["", "{}", r#"{"connection_type": null}"#] {
+        let probe = host.send(by(support::post(path, body), "ana")).await.data();
+        assert_fields(&probe, json!({"ok": true, "connection_type": "sse"}));
+    }
+    for (body, name) in [
+        (json!({"connection_type": "sse", "timeout": 1}), "'timeout'"),
+        (json!({"connection_type": 7}), "'connection_type'"),
+        (json!({"connection_type": ""}), "'connection_type'"),
+        (json!(["sse"]), "object"),
+    ] {
+        let said = post(&host, path, "ana", body).await.refusal(400);
+        assert!(said.contains(name), "{said}");
+    }
     let info = read(&host, "/api/realtime/info", "ana").await;
     assert!(
         !info["channels"]

@@ -45,8 +45,19 @@ async fn a_wrong_parameter_is_named_with_what_it_takes() {
         ("/stream/stats?window=2d", "window"),
         ("/stream", "channels"),
         ("/stream/?channels=,", "channels"),
-        ("/stream/requests?since=%ff", "since"),
         ("/stream/requests?user_id=%ff", "user_id"),
+        ("/stream/requests?user_id=", "user_id"),
+        ("/stream/requests?only_errors", "only_errors"),
+        ("/stream/stats?window=", "window"),
+        ("/stream/stats?window=1h&window=5m", "window"),
+        ("/stream/stats?channels=logs", "channels"),
+        ("/stream?channels=stats&channels=logs", "channels"),
+        ("/stream/requests?limit=5", "limit"),
+        ("/api/realtime/metrics?window=", "window"),
+        ("/api/realtime/metrics?window=1h&window=5m", "window"),
+        ("/api/realtime/series?step=", "step"),
+        ("/api/realtime/breakdown?by=", "by"),
+        ("/api/realtime/errors?provider_id=", "provider_id"),
         ("/stream/stats?interval=0", "interval"),
         ("/stream/stats?interval=3601", "interval"),
         ("/stream/stats?interval=soon", "interval"),
@@ -71,6 +82,53 @@ async fn a_wrong_parameter_is_named_with_what_it_takes() {
 }
 
 #[tokio::test]
+async fn a_parameter_that_means_nothing_is_nobodys_business() {
+    let host = Host::start(Router::new()).await;
+    for path in [
+        "/api/realtime/metrics?_=1795236984&_=2&utm_source=mail",
+        "/api/realtime/info?_=1",
+    ] {
+        host.get(path).await.data();
+    }
+    let long = "x".repeat(2000);
+    let stream = host
+        .stream(&format!("/stream/stats?_=1&_=2&junk={long}"))
+        .await;
+    // And it takes no room in what is kept for the stream.
+    assert!(stream.established.data["reconnect_token"].is_string());
+    let many = vec!["_=1"; 65].join("&");
+    let sentence = host
+        .get(&format!("/api/realtime/info?{many}"))
+        .await
+        .refusal(400);
+    assert!(
+        sentence.contains("'query'") && sentence.contains("64"),
+        "{sentence}"
+    );
+}
+
+#[tokio::test]
+async fn a_list_of_channels_is_checked_to_its_end_and_bounded() {
+    let host = Host::start(Router::new()).await;
+    // `all` hides nothing.
+    let answer = host.get("/stream?channels=all,nope");
+    let sentence = support::soon("the refusal", answer).await.refusal(404);
+    assert!(sentence.contains("'nope'"), "{sentence}");
+    let many: Vec<String> = (0..257).map(|n| format!("c{n}")).collect();
+    for list in [
+        many.join(","),
+        format!("all,{}", many.join(",")),
+        "x".repeat(65),
+    ] {
+        let sentence = host
+            .get(&format!("/stream?channels={list}"))
+            .await
+            .refusal(400);
+        assert!(sentence.contains("'channels'"), "{sentence}");
+    }
+}
+
+#[tokio::test]
 async fn an_unknown_position_is_a_fresh_start_and_no_error() {
     let host = Host::start(Router::new()).await;
     let long = "9".repeat(10_000);
@@ -83,6 +141,8 @@ async fn an_unknown_position_is_a_fresh_start_and_no_error() {
         "1738723890-1",
         "99999999999-99999999999",
         "%00",
+        "%ff",
+        "1-%ff",
         "n:",
         "n:-1",
         "5x",

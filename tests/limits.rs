@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use axum::{Router, http::header};
 use serde_json::json;
-use support::{Answer, Host, Stream, config, get, soon};
+use support::{Answer, Host, Stream, assert_fields, config, get, soon};
 use tower_realtime::{Access, ChannelConfig, Denied, Event, Principal, RealtimeConfig};
 
 /// The user is whoever the header says.
@@ -166,8 +166,28 @@ async fn a_token_takes_over_from_the_stream_that_still_reads() {
 
     // Another viewer's token is worth nothing: a fresh session, and the old stream stays.
     let path = format!("/stream/reconnect?token={token}");
-    let mut thief = stream(&host, &path, "ben").await;
+    let mut thief = stream(&host, &format!("{path}&channels=ticks"), "ben").await;
+    assert_fields(
+        &thief.established.data,
+        json!({"channels": ["ticks"], "token_refused": "invalid"}),
+    );
     assert_eq!(thief.established.data["resume"]["verdict"], "lost");
+    // Nor does it open what its bringer did not ask for.
+    for path in [&path, "/stream/reconnect?token=garbage", "/stream?token=x"] {
+        let nothing = stream(&host, path, "cid").await;
+        assert_fields(
+            &nothing.established.data,
+            json!({"channels": [], "token_refused": "invalid"}),
+        );
+        assert_eq!(nothing.established.data["resume"]["verdict"], "lost");
+        // Its own token is good, and stands for as little.
+        let own = nothing.headers["x-reconnect-token"].to_str().unwrap();
+        let path = format!("/stream/reconnect?token={own}");
+        let again = stream(&host, &path, "cid").await.established.data;
+        assert_fields(&again, json!({"channels": []}));
+        assert_eq!(again["resume"]["verdict"], "full");
+        assert!(again.get("token_refused").is_none());
+    }
     host.rt.publish(Event::new("ticks", "Tick", &2)).unwrap();
     old.wait_for("Tick").await;
 

@@ -20,7 +20,8 @@ Usage: gateway [FLAGS]
   --stall-timeout S     seconds without progress after which a viewer is let go
   --help                this text
 
-Other settings are read from the environment, for example REALTIME_HEARTBEAT_INTERVAL=10s.
+Other settings are read from the environment, for example REALTIME_HEARTBEAT_INTERVAL=10s. Those about who may look
+(REALTIME_ACCESS and the tokens) are refused: that is for the flags.
 Ctrl-C and SIGTERM drain the streams and end within two seconds.
 ";
 

@@ -74,24 +74,17 @@ async fn main() -> ExitCode {
 }
 
 /// Flags win over the environment, and the environment over the defaults.
-fn config(
-    flags: &Flags,
-    shutdown: CancellationToken,
-) -> Result<RealtimeConfig, tower_realtime::Error> {
+fn config(flags: &Flags, shutdown: CancellationToken) -> Result<RealtimeConfig, Box<dyn Error>> {
     let access = match &flags.tokens {
         None => Access::loopback(),
         Some((viewer, None)) => Access::bearer(viewer),
         Some((viewer, Some(admin))) => Access::bearer(viewer).admin(admin),
     };
-    // Who may look is for the flags alone to say: a forgotten variable must not open what a flag has closed.
-    let vars = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .filter(|(name, _)| !name.starts_with("REALTIME_ACCESS") && !name.ends_with("_TOKEN"));
     let mut config = RealtimeConfig::new(access)
         .prices(provider::prices())
         .compression(cfg!(feature = "compression"))
         .shutdown(shutdown)
-        .from_vars(vars)?;
+        .from_vars(variables()?)?;
     if let Some(max_clients) = flags.max_clients {
         config = config.max_clients(max_clients);
     }
@@ -100,6 +93,33 @@ fn config(
     }
     config.validate()?;
     Ok(config)
+}
+
+/// The environment without those who say who may look: that is for the flags alone, because a forgotten variable must
+/// not open what a flag has closed. One that is set is an error, lest somebody believes that it closed something.
+fn variables() -> Result<Vec<(String, String)>, Box<dyn Error>> {
+    let mut vars = Vec::new();
+    for (name, value) in std::env::vars_os() {
+        let Ok(name) = name.into_string() else {
+            continue;
+        };
+        let value = match value.into_string() {
+            Ok(value) => value,
+            Err(_) if name.starts_with("REALTIME_") => {
+                return Err(format!("{name} is not UTF-8 text").into());
+            }
+            Err(value) => value.to_string_lossy().into_owned(),
+        };
+        let about_access = name.starts_with("REALTIME_ACCESS")
+            || name.starts_with("REALTIME_JWT")
+            || name.starts_with("REALTIME_") && name.ends_with("_TOKEN");
+        if about_access && !value.trim().is_empty() {
+            let what = "is not taken here: --token and --admin-token say who may look";
+            return Err(format!("{name} {what}").into());
+        }
+        vars.push((name, value));
+    }
+    Ok(vars)
 }
 
 async fn run(

@@ -2,14 +2,9 @@
 //!
 //! `max_clients`, the bound for all, is the hub's own: it counts the readers in process, too.
 
-use std::{
-    collections::HashMap,
-    hash::Hash,
-    net::{IpAddr, Ipv6Addr},
-    sync::Arc,
-};
+use std::{collections::HashMap, hash::Hash, net::IpAddr, sync::Arc};
 
-use super::principal::Principal;
+use super::{peer::household, principal::Principal};
 use crate::{
     refusal::Refusal,
     sync::{Mutex, lock},
@@ -126,14 +121,6 @@ fn give_back<K: Hash + Eq>(counts: &mut HashMap<K, usize>, key: &K) {
         if *count == 0 {
             counts.remove(key);
         }
-    }
-}
-
-/// A household's share of IPv6 is a /64 network: counting single addresses of it would bound nothing.
-fn household(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (!0 << 64)).into(),
-        address => address,
     }
 }
 

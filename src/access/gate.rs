@@ -111,18 +111,15 @@ impl Gate {
         self.check_expiry(principal)
     }
 
-    /// A ticket for the principal and how long it lives; `Err` (429) where too many wait to be redeemed.
+    /// A ticket for the principal at this address, and how long it lives; `Err` (503) where the system has no randomness.
     pub(crate) fn issue_ticket(
         &self,
         principal: &Principal,
+        address: Option<IpAddr>,
         channels: Option<&[Arc<str>]>,
     ) -> Result<(String, Duration), Refusal> {
-        match self.tickets.issue(principal, channels) {
-            Ok(Some(text)) => Ok((text, TICKET_TTL)),
-            Ok(None) => Err(Refusal::too_many(
-                "too_many_tickets",
-                "too many tickets wait to be redeemed",
-            )),
+        match self.tickets.issue(principal, address, channels) {
+            Ok(text) => Ok((text, TICKET_TTL)),
             Err(error) => Err(Refusal::unavailable("no_randomness", error.to_string())),
         }
     }
@@ -241,7 +238,7 @@ mod tests {
             .admit(&get("/stream", &[("authorization", "Bearer see-me")]))
             .await
             .unwrap();
-        let (ticket, ttl) = gate.issue_ticket(&viewer, None).unwrap();
+        let (ticket, ttl) = gate.issue_ticket(&viewer, None, None).unwrap();
         assert_eq!(ttl, Duration::from_secs(30));
         let uri = format!("/stream?channels=stats&ticket={ticket}");
         assert_eq!(gate.admit(&get(&uri, &[])).await.unwrap(), viewer);
@@ -259,7 +256,7 @@ mod tests {
     async fn a_ticket_is_no_way_around_loopback() {
         let gate = gate(Access::loopback());
         let (ticket, _) = gate
-            .issue_ticket(&Principal::admin("loopback"), None)
+            .issue_ticket(&Principal::admin("loopback"), None, None)
             .unwrap();
         let mut parts = get(&format!("/stream?ticket={ticket}"), &[]);
         parts
@@ -305,7 +302,9 @@ mod tests {
             "cross_origin",
         );
         // A ticket is not used up by a request that is refused anyway.
-        let (ticket, _) = gate.issue_ticket(&Principal::viewer("ana"), None).unwrap();
+        let (ticket, _) = gate
+            .issue_ticket(&Principal::viewer("ana"), None, None)
+            .unwrap();
         let mut parts = upgrade(&foreign);
         parts.uri = format!("/ws?ticket={ticket}").parse().unwrap();
         refused(gate.admit(&parts).await, 403, "cross_origin");
@@ -379,7 +378,7 @@ mod tests {
         let viewer = gate.admit(&get("/stream", &[])).await.unwrap();
         assert_eq!(viewer.expiry(), Some(expires));
         tokio::time::advance(Duration::from_secs(50)).await;
-        let (ticket, _) = gate.issue_ticket(&viewer, None).unwrap();
+        let (ticket, _) = gate.issue_ticket(&viewer, None, None).unwrap();
         tokio::time::advance(Duration::from_secs(11)).await;
         refused(gate.admit(&get("/stream", &[])).await, 401, "token_expired");
         // A ticket lives no longer than what it stands for.

@@ -1,6 +1,6 @@
 //! Where a request comes from: the peer's address, and what proxies say about it.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use http::{HeaderMap, request::Parts};
 
@@ -30,6 +30,15 @@ pub(crate) fn peer_ip(parts: &Parts) -> Option<IpAddr> {
     });
     // `::ffff:127.0.0.1`, what a dual-stack listener sees, is 127.0.0.1.
     peer.map(|peer| peer.ip().to_canonical())
+}
+
+/// What limits count by. A household's share of IPv6 is a /64 network: counting single addresses of it would bound
+/// nothing.
+pub(super) fn household(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (!0 << 64)).into(),
+        address => address,
+    }
 }
 
 /// A header that a proxy adds: the peer is then not where the request comes from.

@@ -1,4 +1,4 @@
-//! Inbound rates: how often one principal may change something.
+//! Inbound rates: how often one principal may change something, from one address.
 //!
 //! A bucket of our own rather than `governor`'s keyed limiter: that one keeps every key it has seen until somebody
 //! asks it to forget, has a clock of its own that tests can't pause, and brings a concurrent map and a random
@@ -6,27 +6,28 @@
 
 use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 
-use super::principal::Principal;
+use super::{peer::household, principal::Principal};
 use crate::{
     clock::Clock,
     sync::{Mutex, lock},
 };
 
-/// At most this many principals are remembered. Where more are busy at the same time, those with the fullest buckets
+/// At most this many of them are remembered. Where more are busy at the same time, those with the fullest buckets
 /// are forgotten: they lose least by it.
 const MAX_BUCKETS: usize = 4096;
 
-/// A token bucket for each principal: a minute's worth at once, then at an even pace.
+/// A token bucket for each principal at each address: a minute's worth at once, then at an even pace.
+///
+/// For the principal alone it would not do: all holders of one bearer token are one principal, and one of them would
+/// use up what is there for the others. Whoever has many addresses can do as much from each of them.
 #[derive(Debug)]
 pub(crate) struct Rates {
     a_minute: u32,
-    /// Not only the anonymous are told apart by their address.
-    by_address: bool,
     clock: Clock,
     buckets: Mutex<HashMap<Key, Bucket>>,
 }
 
-/// Id and tenant; anonymous principals are told apart by their address.
+/// Id and tenant, and the household.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Key {
     owner: (Arc<str>, Option<Arc<str>>),
@@ -44,18 +45,8 @@ impl Rates {
         let a_minute = u32::try_from(a_minute).unwrap_or(u32::MAX).max(1);
         Self {
             a_minute,
-            by_address: false,
             clock,
             buckets: Mutex::default(),
-        }
-    }
-
-    /// For each principal at each address: where many hold one token, one of them shall not use up what is there for
-    /// the others.
-    pub(crate) fn by_address(a_minute: usize, clock: Clock) -> Self {
-        Self {
-            by_address: true,
-            ..Self::new(a_minute, clock)
         }
     }
 
@@ -67,7 +58,7 @@ impl Rates {
     ) -> Result<(), Duration> {
         let key = Key {
             owner: principal.owner(),
-            address: address.filter(|_| self.by_address || principal.is_anonymous()),
+            address: address.map(household),
         };
         let now_us = self.clock.now_us();
         let mut buckets = lock(&self.buckets);
@@ -142,13 +133,24 @@ mod tests {
             at(n).unwrap();
             assert!(lock(&rates.buckets).len() <= MAX_BUCKETS);
         }
-        // An account's own address is no way to more.
-        let ana = Principal::viewer("ana");
-        rates.take(&ana, Some(IpAddr::V4(1.into()))).unwrap();
-        assert!(rates.take(&ana, Some(IpAddr::V4(2.into()))).is_err());
-        let rates = Rates::by_address(1, Clock::new());
-        rates.take(&ana, Some(IpAddr::V4(1.into()))).unwrap();
-        rates.take(&ana, Some(IpAddr::V4(2.into()))).unwrap();
-        assert!(rates.take(&ana, Some(IpAddr::V4(1.into()))).is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn holders_of_one_token_are_told_apart_by_household() {
+        let rates = Rates::new(1, Clock::new());
+        let take = |user: &str, address: &str| {
+            rates
+                .take(&Principal::viewer(user), Some(address.parse().unwrap()))
+                .is_ok()
+        };
+        assert!(take("bearer", "192.0.2.1"));
+        assert!(!take("bearer", "192.0.2.1"));
+        assert!(!take("bearer", "::ffff:192.0.2.1"));
+        assert!(take("bearer", "192.0.2.2"));
+        assert!(take("other", "192.0.2.1"));
+        // Another address of the same /64 is no way to more.
+        assert!(take("bearer", "2001:db8::1"));
+        assert!(!take("bearer", "2001:db8::2"));
+        assert!(take("bearer", "2001:db8:0:1::1"));
     }
 }

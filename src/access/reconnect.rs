@@ -51,6 +51,16 @@ pub(crate) enum TokenError {
     Expired,
 }
 
+impl TokenError {
+    /// As a stream's first event says it.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Invalid => "invalid",
+            Self::Expired => "expired",
+        }
+    }
+}
+
 impl ReconnectTokens {
     /// With the key of the configuration, or a random one.
     pub(crate) fn new(key: Option<&TokenKey>, clock: Clock) -> Result<Self, Error> {

@@ -4,13 +4,14 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    net::IpAddr,
     sync::Arc,
     time::Duration,
 };
 
 use sha2::{Digest, Sha256};
 
-use super::{encode::hex, principal::Principal, secret::random};
+use super::{encode::hex, peer::household, principal::Principal, secret::random};
 use crate::{
     clock::Clock,
     error::Error,
@@ -22,10 +23,11 @@ pub(crate) const TICKET_TTL: Duration = Duration::from_secs(30);
 
 /// Random bytes of a ticket; its text has twice as many hex digits.
 const BYTES: usize = 16;
-/// Tickets that wait to be redeemed, in all; about 250 bytes each.
+/// Tickets that wait to be redeemed, in all; about 300 bytes each, and 50 more for each channel that one is confined
+/// to. Beyond it, a new one ends the oldest of the address that has most.
 const MAX_TICKETS: usize = 16_384;
-/// And of one principal: beyond it, a new ticket ends that principal's oldest, and nobody else's. All holders of one
-/// bearer token are one principal, and may come back all at once after a restart.
+/// And of one holder: beyond it, a new ticket ends that holder's oldest, and nobody else's. All holders of one bearer
+/// token are one principal, and those behind one address may come back all at once after a restart.
 const MAX_OF_ONE: usize = 4_096;
 
 /// The tickets that this process has issued, and that wait to be redeemed.
@@ -40,8 +42,22 @@ pub(crate) struct Tickets {
 /// By its digest, so that looking one up tells nothing about the others, however long it takes.
 type Key = [u8; 32];
 
+/// Whom tickets count for: a principal at a household. Where the address is not known, the principal alone.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Holder {
+    place: Place,
+    owner: Owner,
+}
+
 /// A principal's id and tenant.
 type Owner = (Arc<str>, Option<Arc<str>>);
+
+/// Where somebody asks from. Those whose address nobody said are each in a place of their own.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Place {
+    Household(IpAddr),
+    Unknown(Owner),
+}
 
 #[derive(Debug, Default)]
 struct Store {
@@ -49,12 +65,13 @@ struct Store {
     /// Oldest first; all live equally long, so this is the order in which they expire. What has been redeemed stays
     /// until its time, or until the queue is swept.
     queue: VecDeque<(u64, Key)>,
-    of_one: HashMap<Owner, usize>,
+    /// Those that wait, for each holder, oldest first.
+    of_one: HashMap<Holder, VecDeque<Key>>,
 }
 
 #[derive(Debug)]
 struct Ticket {
-    owner: Owner,
+    holder: Holder,
     principal: Principal,
 }
 
@@ -73,15 +90,25 @@ impl Tickets {
     }
 
     /// A ticket that stands for the principal; with channels, only for the right to read those of them that the
-    /// principal may read. `Ok(None)`: too many wait already.
+    /// principal may read.
+    ///
+    /// # Errors
+    ///
+    /// The system has no source of randomness.
     pub(crate) fn issue(
         &self,
         principal: &Principal,
+        address: Option<IpAddr>,
         channels: Option<&[Arc<str>]>,
-    ) -> Result<Option<String>, Error> {
+    ) -> Result<String, Error> {
         let text = hex(&random::<BYTES>()?);
+        let owner = principal.owner();
+        let place = match address {
+            Some(address) => Place::Household(household(address)),
+            None => Place::Unknown(owner.clone()),
+        };
         let ticket = Ticket {
-            owner: principal.owner(),
+            holder: Holder { place, owner },
             principal: match channels {
                 Some(channels) => principal.clone().narrowed(channels),
                 None => principal.clone(),
@@ -90,11 +117,10 @@ impl Tickets {
         let now_us = self.clock.now_us();
         let mut store = lock(&self.store);
         store.expire(now_us);
-        let is_full = store.tickets.len() >= self.max;
-        if store.of_one.get(&ticket.owner).copied().unwrap_or(0) >= self.max_of_one {
-            store.drop_oldest_of(&ticket.owner);
-        } else if is_full {
-            return Ok(None);
+        if store.count_of(&ticket.holder) >= self.max_of_one {
+            store.drop_oldest_of(&ticket.holder);
+        } else if store.tickets.len() >= self.max {
+            store.make_room();
         }
         if store.queue.len() >= 2 * self.max {
             store.sweep();
@@ -104,7 +130,7 @@ impl Tickets {
             ticket,
             now_us + TICKET_TTL.as_micros() as u64,
         );
-        Ok(Some(text))
+        Ok(text)
     }
 
     /// Whom a ticket stands for, once; `None` for one that is unknown, expired or used.
@@ -126,17 +152,21 @@ impl Tickets {
 
 impl Store {
     fn insert(&mut self, key: Key, ticket: Ticket, expires_us: u64) {
-        *self.of_one.entry(ticket.owner.clone()).or_default() += 1;
+        let keys = self.of_one.entry(ticket.holder.clone()).or_default();
+        keys.push_back(key);
         self.queue.push_back((expires_us, key));
         self.tickets.insert(key, ticket);
     }
 
     fn take(&mut self, key: &Key) -> Option<Ticket> {
         let ticket = self.tickets.remove(key)?;
-        if let Some(count) = self.of_one.get_mut(&ticket.owner) {
-            *count -= 1;
-            if *count == 0 {
-                self.of_one.remove(&ticket.owner);
+        if let Some(keys) = self.of_one.get_mut(&ticket.holder) {
+            // Mostly one of the oldest.
+            if let Some(place) = keys.iter().position(|held| held == key) {
+                keys.remove(place);
+            }
+            if keys.is_empty() {
+                self.of_one.remove(&ticket.holder);
             }
         }
         Some(ticket)
@@ -156,14 +186,35 @@ impl Store {
         self.queue.retain(|(_, key)| tickets.contains_key(key));
     }
 
-    fn drop_oldest_of(&mut self, owner: &Owner) {
-        let oldest = self.queue.iter().map(|(_, key)| *key).find(|key| {
-            self.tickets
-                .get(key)
-                .is_some_and(|ticket| ticket.owner == *owner)
-        });
-        if let Some(key) = oldest {
+    fn count_of(&self, holder: &Holder) -> usize {
+        self.of_one.get(holder).map_or(0, VecDeque::len)
+    }
+
+    fn drop_oldest_of(&mut self, holder: &Holder) {
+        let oldest = self.of_one.get(holder).and_then(|keys| keys.front());
+        if let Some(key) = oldest.copied() {
             self.take(&key);
+        }
+    }
+
+    /// Ends a ticket of the place that has most of them, and there of the holder who has most: whoever fills the store
+    /// pays for it, and neither newcomers nor those who hold a few.
+    fn make_room(&mut self) {
+        let mut places: HashMap<&Place, usize> = HashMap::new();
+        for (holder, keys) in &self.of_one {
+            *places.entry(&holder.place).or_default() += keys.len();
+        }
+        let fullest = places.into_iter().max_by_key(|(_, count)| *count);
+        let Some((place, _)) = fullest else {
+            return;
+        };
+        let there = self
+            .of_one
+            .iter()
+            .filter(|(holder, _)| holder.place == *place);
+        if let Some((holder, _)) = there.max_by_key(|(_, keys)| keys.len()) {
+            let holder = holder.clone();
+            self.drop_oldest_of(&holder);
         }
     }
 }
@@ -183,7 +234,12 @@ mod tests {
     }
 
     fn issue(tickets: &Tickets, principal: &Principal) -> String {
-        tickets.issue(principal, None).unwrap().unwrap()
+        tickets.issue(principal, None, None).unwrap()
+    }
+
+    fn issue_at(tickets: &Tickets, principal: &Principal, address: &str) -> String {
+        let address = Some(address.parse().unwrap());
+        tickets.issue(principal, address, None).unwrap()
     }
 
     #[tokio::test(start_paused = true)]
@@ -218,7 +274,7 @@ mod tests {
         let tickets = tickets();
         let ana = Principal::viewer("ana").channels(["stats", "logs"]);
         let wanted = ["logs".into(), "alerts".into()];
-        let text = tickets.issue(&ana, Some(&wanted)).unwrap().unwrap();
+        let text = tickets.issue(&ana, None, Some(&wanted)).unwrap();
         let redeemed = tickets.redeem(&text).unwrap();
         assert_eq!(redeemed.id(), "ana");
         assert!(redeemed.may_read("logs"));
@@ -245,14 +301,52 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn holders_of_one_token_push_out_their_own_households_only() {
+        let tickets = Tickets::bounded(Clock::new(), 100, 10);
+        let shared = Principal::viewer("bearer");
+        let elsewhere = issue_at(&tickets, &shared, "192.0.2.1");
+        let first = issue_at(&tickets, &shared, "2001:db8::1");
+        for n in 2..=11 {
+            issue_at(&tickets, &shared, &format!("2001:db8::{n:x}"));
+        }
+        assert_eq!(tickets.len(), 10 + 1);
+        assert_eq!(tickets.redeem(&first), None);
+        assert!(tickets.redeem(&elsewhere).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_fills_the_store_pays_for_it() {
+        let tickets = Tickets::bounded(Clock::new(), 100, 30);
+        let ana = Principal::viewer("ana");
+        let of_ana = issue_at(&tickets, &ana, "192.0.2.1");
+        // Many accounts at one address, each within its bound.
+        let crowd = |n: u32| Principal::viewer(format!("user {n}"));
+        for n in 0..300 {
+            issue_at(&tickets, &crowd(n % 7), "192.0.2.2");
+            assert!(tickets.len() <= 100);
+        }
+        // A newcomer is let in, at the crowd's cost.
+        let of_ben = issue_at(&tickets, &Principal::viewer("ben"), "192.0.2.3");
+        assert_eq!(tickets.len(), 100);
+        // A neighbour of theirs holds fewer than they do.
+        let of_cid = issue_at(&tickets, &Principal::viewer("cid"), "192.0.2.2");
+        for n in 0..300 {
+            issue_at(&tickets, &crowd(n % 7), "192.0.2.2");
+        }
+        for text in [of_ana, of_ben, of_cid] {
+            assert!(tickets.redeem(&text).is_some());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn the_store_is_bounded_and_recovers() {
         let tickets = Tickets::bounded(Clock::new(), 100, 10);
-        for n in 0..100 {
+        for n in 0..200 {
             issue(&tickets, &Principal::viewer(format!("user {n}")));
         }
-        let ana = Principal::viewer("ana");
-        assert_eq!(tickets.issue(&ana, None).unwrap(), None);
+        assert_eq!(tickets.len(), 100);
         tokio::time::advance(TICKET_TTL).await;
+        let ana = Principal::viewer("ana");
         let text = issue(&tickets, &ana);
         assert_eq!(tickets.len(), 1);
         assert!(tickets.redeem(&text).is_some());
@@ -261,7 +355,8 @@ mod tests {
             let text = issue(&tickets, &ana);
             assert!(tickets.redeem(&text).is_some());
         }
-        assert!(lock(&tickets.store).queue.len() <= 2 * 100);
+        let store = lock(&tickets.store);
+        assert!(store.queue.len() <= 2 * 100 && store.of_one.is_empty());
     }
 
     proptest! {

@@ -6,7 +6,7 @@ use http::StatusCode;
 use http_body::Body;
 use serde_json::{Map, Value};
 
-use super::answer::Refusal;
+use super::{answer::Refusal, names};
 use crate::middleware::OwnRequestBody;
 
 /// The largest body that is read.
@@ -20,18 +20,31 @@ pub(crate) struct Fields(Map<String, Value>);
 
 /// Reads a body that has to be a JSON object.
 pub(crate) async fn fields(body: OwnRequestBody) -> Result<Fields, Refusal> {
-    let bytes = match tokio::time::timeout(BODY_TIMEOUT, read(body)).await {
-        Ok(bytes) => bytes?,
-        Err(_) => {
-            let sentence = "the body did not arrive within 10 seconds";
-            return Err(Refusal::new(
-                StatusCode::REQUEST_TIMEOUT,
-                "body_timeout",
-                sentence,
-            ));
-        }
-    };
-    match serde_json::from_slice(&bytes) {
+    parse(&bytes(body).await?)
+}
+
+/// The same where everything in it has a default: nothing at all is as good as `{}`.
+pub(crate) async fn optional_fields(body: OwnRequestBody) -> Result<Fields, Refusal> {
+    let bytes = bytes(body).await?;
+    match bytes.is_empty() {
+        true => Ok(Fields(Map::new())),
+        false => parse(&bytes),
+    }
+}
+
+async fn bytes(body: OwnRequestBody) -> Result<Vec<u8>, Refusal> {
+    match tokio::time::timeout(BODY_TIMEOUT, read(body)).await {
+        Ok(bytes) => bytes,
+        Err(_) => Err(Refusal::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "body_timeout",
+            "the body did not arrive within 10 seconds",
+        )),
+    }
+}
+
+fn parse(bytes: &[u8]) -> Result<Fields, Refusal> {
+    match serde_json::from_slice(bytes) {
         Ok(Value::Object(fields)) => Ok(Fields(fields)),
         Ok(_) => Err(Refusal::new(
             StatusCode::BAD_REQUEST,
@@ -108,34 +121,33 @@ impl Fields {
         }
     }
 
-    /// A list of texts, or one text with commas; under the first of the names that is there.
-    pub(crate) fn list(&self, names: &[&'static str]) -> Result<Vec<String>, Refusal> {
+    /// A list of channels, or one text with commas, under the first of the names that is there; `None` where none is.
+    pub(crate) fn channels(
+        &self,
+        names: &[&'static str],
+        most: usize,
+    ) -> Result<Option<Vec<String>>, Refusal> {
         let what = "takes a list of strings";
-        let first = names.first().copied().unwrap_or_default();
         let Some((name, value)) = names
             .iter()
             .find_map(|name| Some((*name, self.0.get(*name)?)))
         else {
-            return Err(wrong(first, "is needed, and takes a list of strings"));
+            return Ok(None);
         };
-        let listed = match value {
-            Value::String(text) => super::params::list(Some(text))
-                .map(ToOwned::to_owned)
-                .collect(),
+        let listed: Vec<&str> = match value {
+            Value::String(text) => super::params::list(Some(text)).collect(),
             Value::Array(members) => {
-                let texts = members
-                    .iter()
-                    .map(|member| member.as_str().map(ToOwned::to_owned));
-                texts
-                    .collect::<Option<Vec<_>>>()
-                    .ok_or_else(|| wrong(name, what))?
+                let texts = members.iter().map(Value::as_str);
+                let texts: Option<_> = texts.collect();
+                texts.ok_or_else(|| wrong(name, what))?
             }
             _ => return Err(wrong(name, what)),
         };
         if listed.is_empty() {
-            return Err(wrong(name, "takes at least one"));
+            return Err(wrong(name, "takes at least one channel"));
         }
-        Ok(listed)
+        let listed = names::bounded(listed, most).map_err(|what| wrong(name, &what))?;
+        Ok(Some(listed))
     }
 }
 
@@ -175,10 +187,18 @@ mod tests {
         let body =
             r#"{"n": 1, "list": ["a", "b"], "commas": "a, b", "mixed": ["a", 1], "empty": []}"#;
         let fields = fields(body.into()).await.unwrap();
-        assert_eq!(fields.list(&["nothing", "list"]).unwrap(), ["a", "b"]);
-        assert_eq!(fields.list(&["commas"]).unwrap(), ["a", "b"]);
-        for name in ["n", "mixed", "empty", "nothing"] {
-            let refusal = fields.list(&[name]).unwrap_err();
+        let ab = || Some(vec!["a".to_owned(), "b".to_owned()]);
+        assert_eq!(fields.channels(&["nothing", "list"], 2).unwrap(), ab());
+        assert_eq!(fields.channels(&["commas"], 2).unwrap(), ab());
+        assert_eq!(fields.channels(&["nothing"], 2).unwrap(), None);
+        for (name, most) in [
+            ("n", 9),
+            ("mixed", 9),
+            ("empty", 9),
+            ("list", 1),
+            ("commas", 1),
+        ] {
+            let refusal = fields.channels(&[name], most).unwrap_err();
             assert!(
                 refusal.sentence().contains(&format!("'{name}'")),
                 "{}",

@@ -16,7 +16,7 @@ use serde::Serialize;
 #[cfg(feature = "ws")]
 pub(crate) use lobby::LobbySeat;
 
-use super::sse::spread;
+use super::{query, sse::spread};
 use crate::{
     access::{Admission, Principal, Rates, Seat},
     clock::Clock,
@@ -25,7 +25,8 @@ use crate::{
     sync::{Mutex, Ordering, lock},
 };
 
-/// Tickets for each call a minute that `inbound_per_minute` allows: all holders of one token may come back at once.
+/// Tickets for each call a minute that `inbound_per_minute` allows: many holders of one token may be behind one address,
+/// and come back at once.
 const TICKETS_A_CALL: usize = 10;
 
 /// The table of open streams and sockets. It holds nothing of one that has left.
@@ -72,7 +73,7 @@ pub(crate) struct Connection {
 pub(crate) struct Selection {
     /// Public names, `all` included.
     pub(crate) names: Vec<String>,
-    /// Filters and parameters as a query, without the channels.
+    /// Criteria and pace as a query that we encoded, without the channels.
     pub(crate) query: String,
     /// Of `/ws/tenant/{id}`: nothing of others exists for this connection.
     pub(crate) tenant: Option<Arc<str>>,
@@ -112,13 +113,20 @@ impl std::fmt::Display for Session {
 }
 
 impl Selection {
-    /// For a reconnect token.
+    /// For a reconnect token. What a client wrote is encoded, so that it can add no pair of its own.
     pub(crate) fn to_query(&self, session: Session) -> String {
-        format!(
-            "channels={}&{}&session={session}",
-            self.names.join(","),
-            self.query
-        )
+        let mut text = format!("session={session}&channels=");
+        for (n, name) in self.names.iter().enumerate() {
+            if n > 0 {
+                text.push(',');
+            }
+            query::encode(name, &mut text);
+        }
+        if !self.query.is_empty() {
+            text.push('&');
+            text.push_str(&self.query);
+        }
+        text
     }
 }
 
@@ -128,7 +136,7 @@ impl Connections {
         Arc::new(Self {
             admission: Admission::new(config.max_clients_per_user, config.max_clients_per_ip),
             rates: Rates::new(config.inbound_per_minute, runtime.clock),
-            ticket_rates: Rates::by_address(
+            ticket_rates: Rates::new(
                 config.inbound_per_minute.saturating_mul(TICKETS_A_CALL),
                 runtime.clock,
             ),

@@ -8,6 +8,7 @@ mod connections;
 #[cfg(feature = "dashboard")]
 mod dashboard;
 mod forms;
+mod names;
 mod params;
 mod query;
 mod rest;
@@ -15,6 +16,7 @@ mod route;
 mod router;
 mod sse;
 mod stream;
+mod taken;
 #[cfg(feature = "ws")]
 mod ws;
 

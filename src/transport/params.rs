@@ -4,7 +4,7 @@ use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use http::HeaderMap;
 
-use super::{answer::Refusal, forms::RECORD_FORM, query::Query};
+use super::{answer::Refusal, forms::RECORD_FORM, names, query::Query};
 use crate::{
     aggregator::Window,
     hub::{Filter, Form, Level, LevelFilter, Start},
@@ -32,7 +32,7 @@ impl StatsParams {
 pub(crate) fn stats(query: &Query) -> Result<StatsParams, Refusal> {
     Ok(StatsParams {
         window: window(query)?,
-        interval: match query.get_text("interval") {
+        interval: match query.get("interval") {
             None => None,
             Some(text) => match text.parse::<u64>() {
                 Ok(seconds @ 1..=3600) => Some(Duration::from_secs(seconds)),
@@ -49,7 +49,7 @@ pub(crate) fn stats(query: &Query) -> Result<StatsParams, Refusal> {
 
 /// `window=1m|5m|15m|1h|24h`.
 pub(crate) fn window(query: &Query) -> Result<Option<Window>, Refusal> {
-    let Some(text) = query.get_text("window") else {
+    let Some(text) = query.get("window") else {
         return Ok(None);
     };
     let known = Window::ALL
@@ -60,30 +60,39 @@ pub(crate) fn window(query: &Query) -> Result<Option<Window>, Refusal> {
         .ok_or_else(|| Refusal::bad_request("window", "takes 1m, 5m, 15m, 1h or 24h"))
 }
 
+/// What a filter is made of.
+pub(crate) const CRITERIA: [&str; 9] = [
+    "provider_id",
+    "model_id",
+    "user_id",
+    "tenant_id",
+    "route",
+    "only_errors",
+    "component",
+    "type",
+    "level",
+];
+
+/// How often a stream says something, and over which time.
+pub(crate) const PACE: [&str; 3] = ["window", "interval", "max_rate"];
+
 /// The longest value of a criterion. Labels themselves are cut to 128 bytes.
 const MAX_CRITERION_BYTES: usize = 256;
 
 /// The criteria of a filter.
 pub(crate) fn filter(query: &Query) -> Result<Filter, Refusal> {
-    let names = [
-        "provider_id",
-        "model_id",
-        "user_id",
-        "tenant_id",
-        "route",
-        "component",
-        "type",
-        "level",
-    ];
-    let is_long = |name: &&str| {
-        query
-            .get_text(name)
-            .is_some_and(|text| text.len() > MAX_CRITERION_BYTES)
+    let is_wrong = |name: &&&str| {
+        let text = query.get(name);
+        text.is_some_and(|text| text.is_empty() || text.len() > MAX_CRITERION_BYTES)
     };
-    if let Some(name) = names.iter().find(|name| is_long(name)) {
-        return Err(Refusal::bad_request(name, "takes at most 256 bytes"));
+    let texts = CRITERIA
+        .iter()
+        .filter(|name| !["only_errors", "level"].contains(name));
+    if let Some(name) = texts.into_iter().find(is_wrong) {
+        // An empty one would be passed over, and everything look like what was asked for.
+        return Err(Refusal::bad_request(name, "takes a text of 1 to 256 bytes"));
     }
-    let text = |name: &str| query.get_text(name).map(Arc::<str>::from);
+    let text = |name: &str| query.get(name).map(Arc::<str>::from);
     Ok(Filter {
         provider: text("provider_id"),
         model: text("model_id"),
@@ -93,10 +102,24 @@ pub(crate) fn filter(query: &Query) -> Result<Filter, Refusal> {
         only_errors: flag(query, "only_errors")?,
         level: level(query)?,
         component: text("component"),
-        types: list(query.get_text("type"))
-            .map(|name| Arc::from(by_stream_name(name)))
-            .collect(),
+        types: types(query)?,
     })
+}
+
+fn types(query: &Query) -> Result<Vec<Arc<str>>, Refusal> {
+    let Some(text) = query.get("type") else {
+        return Ok(Vec::new());
+    };
+    let types: Vec<_> = list(Some(text))
+        .map(|name| Arc::from(by_stream_name(name)))
+        .collect();
+    match types.is_empty() {
+        true => Err(Refusal::bad_request(
+            "type",
+            "takes a comma-separated list of types",
+        )),
+        false => Ok(types),
+    }
 }
 
 /// What streams call an event that has another name over WebSocket; both names are ours alone.
@@ -110,7 +133,7 @@ fn by_stream_name(name: &str) -> &str {
 
 /// `level=warn`: at least; `level=info,error`: exactly these.
 fn level(query: &Query) -> Result<Option<LevelFilter>, Refusal> {
-    let Some(text) = query.get_text("level") else {
+    let Some(text) = query.get("level") else {
         return Ok(None);
     };
     let levels: Result<Vec<Level>, _> = list(Some(text)).map(str::parse).collect();
@@ -127,7 +150,7 @@ fn level(query: &Query) -> Result<Option<LevelFilter>, Refusal> {
 }
 
 fn flag(query: &Query, name: &str) -> Result<bool, Refusal> {
-    match query.get_text(name) {
+    match query.get(name) {
         None | Some("false" | "0") => Ok(false),
         Some("true" | "1") => Ok(true),
         Some(_) => Err(Refusal::bad_request(name, "takes true or false")),
@@ -136,7 +159,7 @@ fn flag(query: &Query, name: &str) -> Result<bool, Refusal> {
 
 /// `max_rate`: events a second.
 pub(crate) fn max_rate(query: &Query) -> Result<Option<NonZeroU32>, Refusal> {
-    let Some(text) = query.get_text("max_rate") else {
+    let Some(text) = query.get("max_rate") else {
         return Ok(None);
     };
     match text.parse::<NonZeroU32>() {
@@ -156,7 +179,7 @@ pub(crate) fn number(
     least: u64,
     most: u64,
 ) -> Result<u64, Refusal> {
-    match query.get_text(name).map(str::parse::<u64>) {
+    match query.get(name).map(str::parse::<u64>) {
         None => Ok(default),
         Some(Ok(number)) if (least..=most).contains(&number) => Ok(number),
         Some(_) => {
@@ -178,6 +201,18 @@ pub(crate) fn start(headers: &HeaderMap, query: &Query) -> Start {
         .get_text("since")
         .or_else(|| query.get_text("lastEventId"));
     given.map_or(Start::Latest, Start::parse)
+}
+
+/// The channels that are listed, each once: `channels`, or `metrics` as seed 002 prints it.
+pub(crate) fn channels(query: &Query) -> Result<Vec<String>, Refusal> {
+    let listed = ["channels", "metrics"]
+        .into_iter()
+        .find_map(|name| Some((name, query.get_text(name)?)));
+    let Some((name, text)) = listed else {
+        return Ok(Vec::new());
+    };
+    names::bounded(list(Some(text)), names::MAX_NAMES)
+        .map_err(|what| Refusal::bad_request(name, &what))
 }
 
 /// The members of a comma-separated list, without spaces and empty ones.
@@ -203,6 +238,8 @@ mod tests {
             ("interval=0", "interval"),
             ("interval=3601", "interval"),
             ("interval=x", "interval"),
+            ("window=", "window"),
+            ("interval=", "interval"),
         ];
         for (text, name) in cases {
             let refusal = stats(&query(text)).unwrap_err();
@@ -216,6 +253,11 @@ mod tests {
             ("only_errors=yes", "only_errors"),
             ("level=loud", "level"),
             ("level=,", "level"),
+            ("level=", "level"),
+            ("only_errors", "only_errors"),
+            ("provider_id=", "provider_id"),
+            ("type=", "type"),
+            ("type=,", "type"),
         ] {
             let refusal = filter(&query(text)).unwrap_err();
             assert!(
@@ -224,7 +266,7 @@ mod tests {
                 refusal.sentence()
             );
         }
-        for text in ["max_rate=0", "max_rate=-1", "max_rate=1000001"] {
+        for text in ["max_rate=0", "max_rate=-1", "max_rate=1000001", "max_rate="] {
             assert!(
                 max_rate(&query(text))
                     .unwrap_err()
@@ -256,7 +298,20 @@ mod tests {
             of("level=WARN,debug"),
             Some(LevelFilter::AnyOf(vec![Level::Warn, Level::Debug]))
         );
-        assert_eq!(of("level="), None);
+        assert_eq!(of("_=1"), None);
+    }
+
+    #[test]
+    fn channels_are_listed_once_and_bounded() {
+        let of = |text: &str| channels(&query(text));
+        assert_eq!(of("channels=a,b,,a").unwrap(), ["a", "b"]);
+        assert_eq!(of("metrics=a").unwrap(), ["a"]);
+        assert!(of("channels=").unwrap().is_empty());
+        let many: Vec<String> = (0..300).map(|n| n.to_string()).collect();
+        for name in ["channels", "metrics"] {
+            let refusal = of(&format!("{name}={}", many.join(","))).unwrap_err();
+            assert!(refusal.sentence().contains(&format!("'{name}'")));
+        }
     }
 
     #[test]

@@ -10,20 +10,27 @@ pub(crate) struct Query {
     pairs: Vec<(String, String)>,
 }
 
-/// More pairs than this are not read: nobody means them.
+/// The most pairs.
 const MAX_PAIRS: usize = 64;
+
+/// Positions: one that is none is unknown, and never an error.
+const POSITIONS: [&str; 2] = ["since", "lastEventId"];
 
 impl Query {
     /// # Errors
-    /// A pair that is not UTF-8 when decoded; the sentence names the parameter.
+    /// A pair that is not UTF-8 when decoded, the sentence names the parameter; more pairs than anybody means.
     pub(crate) fn parse(query: Option<&str>) -> Result<Self, Refusal> {
         let mut pairs = Vec::new();
         for pair in query
             .unwrap_or_default()
             .split('&')
             .filter(|pair| !pair.is_empty())
-            .take(MAX_PAIRS)
         {
+            // What is not read can't be refused either, so nothing is left unread in silence.
+            if pairs.len() == MAX_PAIRS {
+                let what = format!("takes at most {MAX_PAIRS} pairs");
+                return Err(Refusal::bad_request("query", &what));
+            }
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let Some(name) = decode(name) else {
                 return Err(Refusal::bad_request(
@@ -31,8 +38,10 @@ impl Query {
                     "a parameter's name is not UTF-8",
                 ));
             };
-            let Some(value) = decode(value) else {
-                return Err(Refusal::bad_request(&name, "the value is not UTF-8"));
+            let value = match decode(value) {
+                Some(value) => value,
+                None if POSITIONS.contains(&name.as_str()) => "\u{FFFD}".to_owned(),
+                None => return Err(Refusal::bad_request(&name, "the value is not UTF-8")),
             };
             pairs.push((name, value));
         }
@@ -132,6 +141,17 @@ mod tests {
             "{}",
             refusal.sentence()
         );
+        // A position that is none is an unknown one.
+        let query = Query::parse(Some("since=%ff&lastEventId=1-%ff")).unwrap();
+        assert_eq!(query.get("since"), query.get("lastEventId"));
+    }
+
+    #[test]
+    fn more_pairs_than_are_read_are_refused() {
+        let pairs = |count| vec!["_=1"; count].join("&");
+        assert!(Query::parse(Some(&pairs(MAX_PAIRS))).is_ok());
+        let refusal = Query::parse(Some(&pairs(MAX_PAIRS + 1))).unwrap_err();
+        assert!(refusal.sentence().contains("at most 64"));
     }
 
     proptest! {

@@ -18,6 +18,7 @@ use super::{
     rest,
     route::{Mounts, Route},
     stream::{self, Wanted},
+    taken,
 };
 use crate::{
     access::{Gate, GateSettings},
@@ -159,6 +160,7 @@ impl Shared {
         let query = Query::parse(parts.uri.query())?;
         #[cfg(feature = "ws")]
         if let Route::Ws(rest) = route {
+            taken::check(route, &query)?;
             return super::ws::open(self, parts, rest, query).await;
         }
         let principal = match route {
@@ -167,6 +169,7 @@ impl Shared {
             }
             _ => self.gate.admit_without_ticket(parts).await?,
         };
+        taken::check(route, &query)?;
         let address = self.gate.client_ip(parts);
         let caller = Caller {
             principal,
@@ -182,7 +185,7 @@ impl Shared {
                 if parts.method != Method::POST {
                     return Err(Refusal::method_not_allowed("POST"));
                 }
-                rest::ticket(&caller)
+                rest::ticket(&self.runtime, &caller, body).await
             }
             Route::Connections => {
                 read_only(parts, || rest::connections(&self.runtime, &caller, &query))
@@ -198,7 +201,8 @@ impl Shared {
         }
     }
 
-    /// What changes something, or costs something. Who may not is told before a body is read.
+    /// What changes something, or costs something. Who may not is told before a body is read, and a call is counted
+    /// before anything in it is looked at: those that fail cost work as well.
     async fn write(
         &self,
         caller: &Caller<'_>,
@@ -221,7 +225,10 @@ impl Shared {
         if let Route::Connection(id) = route {
             return rest::kick(runtime, caller, id);
         }
-        let fields = body::fields(body).await?;
+        let fields = match route {
+            Route::TestConnection => body::optional_fields(body).await?,
+            _ => body::fields(body).await?,
+        };
         match route {
             Route::Subscribe(id) => {
                 rest::change(runtime, caller, parts, id, rest::Change::Subscribe, &fields)
@@ -249,16 +256,10 @@ impl Shared {
         if parts.method != Method::GET && parts.method != Method::HEAD {
             return Err(Refusal::method_not_allowed("GET, HEAD"));
         }
-        let query_text = parts.uri.query().unwrap_or_default();
         let token = query.get_text("token").map(ToOwned::to_owned);
         let names = match route {
             Route::StreamChannel(name) => vec![name.to_owned()],
-            _ => {
-                let listed = query
-                    .get_text("channels")
-                    .or_else(|| query.get_text("metrics"));
-                params::list(listed).map(ToOwned::to_owned).collect()
-            }
+            _ => params::channels(&query)?,
         };
         let Some(token) = token else {
             if route == Route::StreamReconnect {
@@ -267,12 +268,8 @@ impl Shared {
                     "takes the reconnect token of an earlier stream",
                 ));
             }
-            return stream::open(
-                &self.runtime,
-                caller,
-                parts,
-                Wanted::new(names, query, query_text, parts),
-            );
+            let wanted = Wanted::new(names, query, parts);
+            return stream::open(&self.runtime, caller, parts, wanted);
         };
         match self
             .gate
@@ -283,14 +280,9 @@ impl Shared {
                 let wanted = Wanted::resumed(resume, &query, parts)?;
                 stream::open(&self.runtime, caller, parts, wanted)
             }
-            Err(_) => {
+            Err(why) => {
                 // Never a loop of failures: a fresh session, which says that the old one is lost.
-                let names = if names.is_empty() {
-                    vec!["all".to_owned()]
-                } else {
-                    names
-                };
-                let wanted = Wanted::new(names, query, query_text, parts).lost();
+                let wanted = Wanted::new(names, query, parts).lost(why);
                 stream::open(&self.runtime, caller, parts, wanted)
             }
         }

@@ -66,6 +66,9 @@ pub(crate) struct Established<'a> {
     pub(crate) heartbeat_ms: u64,
     pub(crate) instance: &'a str,
     pub(crate) resume: &'a crate::hub::Resume,
+    /// `invalid` or `expired`, where a reconnect token was brought and not taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) token_refused: Option<&'static str>,
     pub(crate) timestamp: u64,
 }
 

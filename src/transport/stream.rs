@@ -11,11 +11,11 @@ use super::{
     connections::{Newcomer, Selection, Session},
     forms::SSE_FORM,
     params,
-    query::Query,
+    query::{self, Query},
     sse::{self, Established, SseBody},
 };
 use crate::{
-    access::{Principal, Resume},
+    access::{Principal, Resume, TokenError},
     aggregator::Window,
     hub::{ChannelId, ChannelSet, Form, Hub, Refused, Start, ViewSpec},
     middleware::OwnBody,
@@ -31,15 +31,16 @@ pub(crate) struct Wanted {
     pub(super) start: Start,
     /// Of the token that it goes on with.
     pub(super) session: Option<Session>,
+    /// Why the token that it was to go on with is not taken.
+    refused: Option<TokenError>,
 }
 
 impl Wanted {
-    pub(crate) fn new(names: Vec<String>, query: Query, query_text: &str, parts: &Parts) -> Self {
+    pub(crate) fn new(names: Vec<String>, query: Query, parts: &Parts) -> Self {
         let start = params::start(&parts.headers, &query);
-        let names = without_repeats(names);
         let selection = Selection {
             names,
-            query: lasting(query_text),
+            query: lasting(&query),
             tenant: None,
         };
         Self {
@@ -47,6 +48,7 @@ impl Wanted {
             query,
             start,
             session: None,
+            refused: None,
         }
     }
 
@@ -57,13 +59,10 @@ impl Wanted {
             newer => newer,
         };
         let query = Query::parse(Some(&resume.subscription))?;
-        let names = params::list(query.get_text("channels"))
-            .map(ToOwned::to_owned)
-            .collect();
         let session = session_of(&resume.subscription);
         let selection = Selection {
-            names,
-            query: lasting(&resume.subscription),
+            names: params::channels(&query)?,
+            query: lasting(&query),
             tenant: None,
         };
         Ok(Self {
@@ -71,12 +70,15 @@ impl Wanted {
             query,
             start,
             session,
+            refused: None,
         })
     }
 
-    /// The token is not good any more: a fresh session that says so.
-    pub(crate) fn lost(mut self) -> Self {
+    /// The token is not good any more: a fresh session that says so. It reads what the request itself asks for, and
+    /// nothing where it asks for nothing: what stood in the token is not known.
+    pub(crate) fn lost(mut self, why: TokenError) -> Self {
         self.start = Start::Unknown;
+        self.refused = Some(why);
         self
     }
 }
@@ -89,31 +91,20 @@ pub(crate) fn session_of(subscription: &str) -> Option<Session> {
         .and_then(Session::parse)
 }
 
-/// A name that is said twice is told once.
-fn without_repeats(names: Vec<String>) -> Vec<String> {
-    let mut seen = std::collections::HashSet::new();
-    let new = |name: &String| seen.insert(name.clone());
-    names.into_iter().filter(new).collect()
-}
-
-/// The query without credentials and positions.
-pub(super) fn lasting(query: &str) -> String {
-    const FLEETING: [&str; 7] = [
-        "since",
-        "lastEventId",
-        "token",
-        "ticket",
-        "channels",
-        "metrics",
-        "session",
-    ];
-    let lasts = |pair: &&str| !FLEETING.contains(&pair.split('=').next().unwrap_or_default());
-    let pairs: Vec<_> = query
-        .split('&')
-        .filter(|pair| !pair.is_empty())
-        .filter(lasts)
-        .collect();
-    pairs.join("&")
+/// What of a query lasts as long as the connection, and goes into its token: criteria and pace. Nothing else of a
+/// client's is kept.
+pub(super) fn lasting(query: &Query) -> String {
+    let lasts = |name: &str| params::CRITERIA.contains(&name) || params::PACE.contains(&name);
+    let mut text = String::new();
+    for (name, value) in query.pairs().filter(|(name, _)| lasts(name)) {
+        if !text.is_empty() {
+            text.push('&');
+        }
+        query::encode(name, &mut text);
+        text.push('=');
+        query::encode(value, &mut text);
+    }
+    text
 }
 
 /// Answers with a stream; nothing in it waits.
@@ -129,8 +120,11 @@ pub(crate) fn open(
         query,
         start,
         session,
+        refused,
     } = wanted;
-    if selection.names.is_empty() {
+    // A token that is not taken says so in the stream's first event; a status would close an EventSource for good. And
+    // one that is taken may stand for nothing, once everything was taken from its stream.
+    if selection.names.is_empty() && refused.is_none() && session.is_none() {
         return Err(Refusal::bad_request(
             "channels",
             "takes a comma-separated list of channels",
@@ -183,6 +177,7 @@ pub(crate) fn open(
         heartbeat_ms: runtime.config.heartbeat_interval.as_millis() as u64,
         instance: &runtime.config.instance,
         resume: subscription.resume(),
+        token_refused: refused.map(TokenError::as_str),
         timestamp: runtime.clock.unix_seconds(),
     };
     let first = sse::established(&first, &subscription);
@@ -229,6 +224,13 @@ pub(crate) fn view_spec(
         (own, asked) => own.or(asked.as_ref()).cloned(),
     };
     let all = selection.names.iter().any(|name| name == "all");
+    // Also those that `all` would hide: a selection is kept, and goes into a token, so it holds nothing but channels.
+    for name in selection.names.iter().filter(|name| *name != "all") {
+        if runtime.hub.channel_id(name).is_none() {
+            return Err(unknown_channel(&runtime.hub, name));
+        }
+        principal.require_channel(name)?;
+    }
     if all && principal.may_read("all") {
         let mut replaced = Vec::new();
         for id in [runtime.built_in.stats, runtime.built_in.providers] {
@@ -249,22 +251,13 @@ pub(crate) fn view_spec(
         });
     }
     let mut ids = Vec::new();
-    let names = if all {
+    let mut names = if all {
         runtime.hub.channel_names()
     } else {
         selection.names.clone()
     };
-    for name in &names {
-        let id = runtime
-            .hub
-            .channel_id(name)
-            .ok_or_else(|| unknown_channel(&runtime.hub, name))?;
-        if !principal.may_read(name) {
-            if all {
-                continue;
-            }
-            principal.require_channel(name)?;
-        }
+    names.retain(|name| principal.may_read(name));
+    for id in names.iter().filter_map(|name| runtime.hub.channel_id(name)) {
         ids.push(variant_of(runtime, id, &stats, tenant.as_ref())?);
     }
     ids.sort_unstable();
@@ -352,4 +345,68 @@ pub(super) fn full_or_closed(refused: Refused) -> Refusal {
         Refused::Closed => ("shutting_down", "the server is shutting down"),
     };
     Refusal::new(http::StatusCode::SERVICE_UNAVAILABLE, code, sentence)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::clock::Clock;
+
+    /// What a token brings back of what went into it.
+    fn there_and_back(names: &[&str], query: &str) -> (Wanted, Session) {
+        let session = Session::random(Clock::new());
+        let query = Query::parse(Some(query)).unwrap();
+        let (parts, ()) = Request::new(()).into_parts();
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        let wanted = Wanted::new(names, query, &parts);
+        let resume = Resume {
+            subscription: wanted.selection.to_query(session),
+            position: "1-2".to_owned(),
+        };
+        let nothing = Query::default();
+        (Wanted::resumed(resume, &nothing, &parts).unwrap(), session)
+    }
+
+    #[test]
+    fn what_a_client_names_adds_nothing_to_its_token() {
+        let names = [
+            "session=0000000000000007",
+            "a&session=0000000000000007&channels=all",
+            "b%26c",
+            "d+e f",
+            "ü=#",
+        ];
+        let hostile = "provider_id=p%26session%3D7&session=7&%73ession=7&%63hannels=all&channels=all&type=a,b&x=y";
+        let (back, session) = there_and_back(&names, hostile);
+        assert_eq!(back.selection.names, names);
+        assert_eq!(back.session, Some(session));
+        assert_eq!(back.selection.query, "provider_id=p%26session%3D7&type=a,b");
+        assert_eq!(back.query.get("provider_id"), Some("p&session=7"));
+    }
+
+    #[test]
+    fn nothing_but_criteria_and_pace_is_kept() {
+        let of = |text| lasting(&Query::parse(Some(text)).unwrap());
+        let long = format!("utm_source={}&level=warn&_=1", "x".repeat(9000));
+        assert_eq!(of(&long), "level=warn");
+        let fleeting = "since=1-2&lastEventId=3&token=t&ticket=t&channels=a&metrics=b&session=7";
+        assert_eq!(of(fleeting), "");
+        let all = "window=1h&interval=5&max_rate=9&only_errors=true&route=%2Fa%2F%7Bid%7D";
+        assert_eq!(of(all), all);
+    }
+
+    proptest! {
+        #[test]
+        fn names_come_back_as_they_were(names in prop::collection::vec("[^,\\s]{1,16}", 1..5)) {
+            let mut names: Vec<&str> = names.iter().map(String::as_str).collect();
+            names.sort_unstable();
+            names.dedup();
+            let (back, session) = there_and_back(&names, "");
+            prop_assert_eq!(back.selection.names, names);
+            prop_assert_eq!(back.session, Some(session));
+        }
+    }
 }

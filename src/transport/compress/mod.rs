@@ -70,15 +70,23 @@ pub(super) fn accepts_gzip(headers: &HeaderMap) -> bool {
     gzip > 0 && gzip >= identity.unwrap_or(0)
 }
 
-/// In thousandths. One that is none counts as a refusal: plain bytes are what everybody understands.
+/// In thousandths: 0 to 1 with at most three decimals (RFC 9110, section 12.4.2). One that is none, such as 1.5, counts
+/// as a refusal: plain bytes are what everybody understands.
 fn weight(parameters: &str) -> u16 {
     let text = parameters.trim();
     let value = match text.split_once('=') {
         Some((name, value)) if name.trim().eq_ignore_ascii_case("q") => value.trim(),
         _ => return if text.is_empty() { 1000 } else { 0 },
     };
-    let weight: f32 = value.parse().unwrap_or(0.0);
-    (weight.clamp(0.0, 1.0) * 1000.0) as u16
+    let (whole, decimals) = value.split_once('.').unwrap_or((value, ""));
+    let is_value = ["0", "1"].contains(&whole)
+        && decimals.len() <= 3
+        && decimals.bytes().all(|byte| byte.is_ascii_digit());
+    if !is_value {
+        return 0;
+    }
+    let thousandths: u16 = format!("{whole}{decimals:0<3}").parse().unwrap_or(0);
+    if thousandths > 1000 { 0 } else { thousandths }
 }
 
 /// Compresses the body of an answer, where the client takes it and it is worth it. Answers are paid from the same budget
@@ -277,6 +285,9 @@ mod tests {
             &["gzip, deflate, br, zstd"],
             &["deflate,GZIP ;Q=0.5"],
             &["x-gzip"],
+            &["gzip;q=1.000"],
+            &["gzip;q=0.001"],
+            &["gzip;q=1."],
             &["br;q=1.0, *;q=0.1"],
             &["br", "gzip"],
             &["identity;q=0.5, gzip;q=1"],
@@ -295,6 +306,15 @@ mod tests {
             &["*, gzip;q=0"],
             &["*;q=0"],
             &["gzip;q=oops"],
+            &["gzip;q=1.5"],
+            &["gzip;q=1.001"],
+            &["gzip;q=2"],
+            &["gzip;q=-1"],
+            &["gzip;q=0.9999"],
+            &["gzip;q=1e0"],
+            &["gzip;q=inf"],
+            &["gzip;q="],
+            &["gzip;q=.5"],
             &["gzip;level=9"],
             &["gzip;q=0.2, identity;q=0.8"],
             &["gzipped"],

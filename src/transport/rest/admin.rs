@@ -1,6 +1,6 @@
 //! What changes connections. Each call is rate limited, and what an admin does is told in the log.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{collections::HashSet, net::IpAddr, sync::Arc};
 
 use http::{HeaderValue, StatusCode, header, request::Parts};
 use serde_json::{Value, json};
@@ -9,6 +9,7 @@ use crate::{
     access::Principal,
     hub::CloseReason,
     publish::LogLine,
+    refusal::shown,
     runtime::Runtime,
     sync::lock,
     transport::{
@@ -16,7 +17,8 @@ use crate::{
         body::{Fields, wrong},
         caller::Caller,
         connections::{Connection, Connections, Selection},
-        params,
+        names::MAX_NAMES,
+        params::{self, CRITERIA},
         query::{self, Query},
         stream,
     },
@@ -85,8 +87,12 @@ pub(crate) fn change(
     change: Change,
     fields: &Fields,
 ) -> Result<Answer, Refusal> {
+    const LISTS: [&str; 3] = ["channels", "metrics", "rooms"];
     let connection = owned(caller, parts, id, fields)?;
-    let named = fields.list(&["channels", "metrics", "rooms"])?;
+    fields.deny_others(&["channels", "metrics", "rooms", "filter", "reconnect_token"])?;
+    let named = fields
+        .channels(&LISTS, MAX_NAMES)?
+        .ok_or_else(|| wrong("channels", "is needed, and takes a list of strings"))?;
     let filter = fields.get("filter").map(filter_query).transpose()?;
     let tokens = caller.gate.reconnect_tokens();
 
@@ -102,22 +108,22 @@ pub(crate) fn change(
     };
     match change {
         Change::Subscribe => {
-            let new: Vec<_> = named
-                .into_iter()
-                .filter(|name| !wanted.names.contains(name))
-                .collect();
+            let held: HashSet<_> = selection.names.iter().collect();
+            let new = named.into_iter().filter(|name| !held.contains(name));
             wanted.names.extend(new);
         }
+        // As over WebSocket: `all` takes everything away, and something from `all` leaves the others that are there.
         Change::Unsubscribe => {
-            if wanted.names.iter().any(|name| name == "all")
-                && !named.iter().any(|name| name == "all")
-            {
+            let named: HashSet<_> = named.into_iter().collect();
+            if wanted.names.iter().any(|name| name == "all") {
                 wanted.names = runtime.hub.channel_names();
                 wanted
                     .names
                     .retain(|name| connection.principal.may_read(name));
             }
-            wanted.names.retain(|name| !named.contains(name));
+            wanted
+                .names
+                .retain(|name| !named.contains("all") && !named.contains(name));
         }
     }
     // By the rights of whoever reads, also where an admin asks.
@@ -182,6 +188,11 @@ fn filter_query(filter: &Value) -> Result<String, Refusal> {
         if name == "max_rate" {
             let what = "does not change on an open connection: open another one with it";
             return Err(wrong("filter.max_rate", what));
+        }
+        if !CRITERIA.contains(&name.as_str()) && !["window", "interval"].contains(&name.as_str()) {
+            let known = CRITERIA.join(", ");
+            let what = format!("is not known; known are {known}, window, interval");
+            return Err(wrong(&format!("filter.{}", shown(name)), &what));
         }
         let text = match value {
             Value::Null => continue,

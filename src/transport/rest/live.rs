@@ -23,12 +23,14 @@ pub(super) fn info(ask: &Ask<'_>) -> Result<Answer, Refusal> {
     channels.retain(|name| ask.caller.principal.may_read(name));
     let compresses = ask.runtime.hub.compressor().is_some();
     let encodings: &[&str] = if compresses { &["gzip"] } else { &[] };
+    // What is compiled in. Whether it is switched on stands with the transports.
     let features: Vec<&str> = [
         ("axum", cfg!(feature = "axum")),
-        ("compression", compresses),
+        ("compression", cfg!(feature = "compression")),
         ("dashboard", cfg!(feature = "dashboard")),
+        ("jwt", cfg!(feature = "jwt")),
         ("tracing", cfg!(feature = "tracing")),
-        ("ws", mounts.ws.is_some()),
+        ("ws", cfg!(feature = "ws")),
     ]
     .into_iter()
     .filter_map(|(name, on)| on.then_some(name))

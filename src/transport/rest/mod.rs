@@ -5,15 +5,16 @@ mod broadcast;
 mod live;
 mod numbers;
 mod probe;
-mod taken;
+mod ticket;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use http::StatusCode;
 
 pub(crate) use admin::{Change, change, connections, kick, limit_rate};
 pub(crate) use broadcast::broadcast;
 pub(crate) use probe::test_connection;
+pub(crate) use ticket::ticket;
 
 use super::{
     answer::{self, Answer, Refusal},
@@ -60,7 +61,6 @@ pub(crate) fn answer(
     route: Route<'_>,
     query: &Query,
 ) -> Result<Answer, Refusal> {
-    taken::check(route, query)?;
     let position = runtime.hub.position();
     runtime.aggregator.refresh();
     let ask = Ask {
@@ -97,23 +97,6 @@ pub(crate) fn ready(runtime: &Runtime) -> Result<Answer, Refusal> {
         ));
     }
     Ok(answer::data(serde_json::json!({"status": "ready"})))
-}
-
-/// A ticket for those who can send no header: EventSource, and WebSocket in browsers.
-pub(crate) fn ticket(caller: &Caller<'_>) -> Result<Answer, Refusal> {
-    let rates = &caller.connections.ticket_rates;
-    rates
-        .take(&caller.principal, caller.address)
-        .map_err(|wait| {
-            let sentence = "more tickets a minute than ten times inbound_per_minute";
-            // Rounded up, so that it is not too early then.
-            Refusal::too_many("rate_limited", sentence)
-                .with_retry_after(wait + Duration::from_secs(1))
-        })?;
-    let (ticket, lifetime) = caller.gate.issue_ticket(&caller.principal, None)?;
-    Ok(answer::data(
-        serde_json::json!({"ticket": ticket, "expires_in": lifetime.as_secs()}),
-    ))
 }
 
 /// An object with the position beside its members.

@@ -27,7 +27,7 @@ pub(super) fn metrics(ask: &Ask<'_>) -> Result<Answer, Refusal> {
 pub(super) fn series(ask: &Ask<'_>) -> Result<Answer, Refusal> {
     ask.require_no_tenant()?;
     let range = range(ask)?;
-    let step = match ask.query.get_text("step") {
+    let step = match ask.query.get("step") {
         None => usual_step(range),
         Some(text) => match text.parse() {
             Ok(step) if STEPS.contains(&step) => step,
@@ -54,7 +54,7 @@ fn usual_step(range: u64) -> u64 {
 
 pub(super) fn breakdown(ask: &Ask<'_>) -> Result<Answer, Refusal> {
     ask.require_no_tenant()?;
-    let by = ask.query.get_text("by").unwrap_or("route");
+    let by = ask.query.get("by").unwrap_or("route");
     let dimension = [
         Dimension::Route,
         Dimension::Model,

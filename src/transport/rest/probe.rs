@@ -19,12 +19,14 @@ use crate::{
 /// How long a probe may take.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Sends a probe through the hub to a subscriber that is there for nothing else, in the wire form of the transport.
+/// Sends a probe through the hub to a subscriber that is there for nothing else, in the wire form of the transport:
+/// `connection_type`, `sse` where nothing is said.
 pub(crate) async fn test_connection(
     runtime: &Arc<Runtime>,
     mounts: &Mounts,
     fields: &Fields,
 ) -> Result<Answer, Refusal> {
+    fields.deny_others(&["connection_type", "connectionType"])?;
     let named = match fields.optional_text("connection_type")? {
         Some(text) => Some(text),
         None => fields.optional_text("connectionType")?,

@@ -10,7 +10,7 @@ use crate::{
         answer::Refusal,
         connections::Selection,
         params,
-        query::{self, Query},
+        query::Query,
         stream::{self, unknown_channel},
     },
 };
@@ -99,17 +99,8 @@ impl Reading {
         let Some(members) = members else {
             return;
         };
-        let mut text = String::new();
-        for (name, value) in members.pairs() {
-            if !text.is_empty() {
-                text.push('&');
-            }
-            query::encode(name, &mut text);
-            text.push('=');
-            query::encode(value, &mut text);
-        }
         // By the same way as a URL's: what is not about the filter does not stay.
-        self.selection.query = stream::lasting(&text);
+        self.selection.query = stream::lasting(&members);
     }
 
     /// The filter as its members.

@@ -37,10 +37,7 @@ pub(crate) async fn open(
     let protocol = parts.extensions.get::<Protocol>().map(Protocol::as_str);
     let (mut names, tenant) = place(rest)?;
     if names.is_empty() {
-        let listed = query
-            .get_text("channels")
-            .or_else(|| query.get_text("metrics"));
-        names = params::list(listed).map(ToOwned::to_owned).collect();
+        names = params::channels(&query)?;
     }
     let compression = shared.runtime.config.ws_deflate;
     let accepted = handshake::accept(
@@ -76,8 +73,7 @@ pub(crate) async fn open(
         deflate: accepted.deflate.is_some(),
     };
     let form = form_of(accepted.encoding, accepted.deflate);
-    let query_text = parts.uri.query().unwrap_or_default();
-    let mut wanted = Wanted::new(names, query.clone(), query_text, parts);
+    let mut wanted = Wanted::new(names, query.clone(), parts);
     let head = slim(parts);
     if let (Some(principal), Some(token)) = (&principal, query.get_text("token")) {
         let tokens = shared.gate.reconnect_tokens();
@@ -85,7 +81,7 @@ pub(crate) async fn open(
         // one is lost.
         wanted = match tokens.verify(principal, token) {
             Ok(resume) => Wanted::resumed(resume, &query, parts)?,
-            Err(_) => wanted.lost(),
+            Err(why) => wanted.lost(why),
         };
     }
     let Wanted {

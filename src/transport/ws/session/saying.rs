@@ -71,6 +71,7 @@ impl Session {
             heartbeat_ms: runtime.config.heartbeat_interval.as_millis() as u64,
             instance: &runtime.config.instance,
             resume: entered.subscription.resume(),
+            token_refused: None,
             timestamp: runtime.clock.unix_seconds(),
         };
         // Borrowed from the session, so it becomes a value before the session sends it.
