@@ -134,7 +134,7 @@ proptest! {
                 often.unix_us = before + ms * 1_000 * look / looks;
                 often.pump();
             }
-            often.unix_us = before + (ms as f64 * 1e3) as u64;
+            often.unix_us = before + ms * 1_000;
             for window in Window::ALL {
                 prop_assert_eq!(seldom.total(window), often.total(window), "{}", window);
                 let [a, b] = [&mut seldom, &mut often].map(|house| house.snapshot(window).summary);

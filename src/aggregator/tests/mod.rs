@@ -62,7 +62,7 @@ impl House {
     }
 
     fn pass(&mut self, seconds: f64) {
-        self.unix_us += (seconds * 1e6) as u64;
+        self.unix_us += (seconds * 1e6).round() as u64;
         self.pump();
     }
 
