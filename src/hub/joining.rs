@@ -78,7 +78,7 @@ impl Hub {
             reader,
             cursor,
             told: begin.cursor,
-            resume,
+            resume: resume.kept(),
             queue,
             floors: begin.floors,
             done: Vec::new(),
@@ -323,7 +323,7 @@ impl Hub {
         subscription.done.clear();
         subscription.retain_skipped(|_| false);
         subscription.queue = queue;
-        subscription.resume = resume;
+        subscription.resume = resume.kept();
         subscription
             .reader
             .cursor

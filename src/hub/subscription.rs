@@ -95,7 +95,8 @@ pub(crate) struct Subscription {
     pub(super) cursor: u64,
     /// The highest number of which the client has been told; never below the cursor's start.
     pub(super) told: u64,
-    pub(super) resume: Resume,
+    /// `None`: fresh, and nothing to say of it, as with nearly all of them.
+    pub(super) resume: Option<Box<Resume>>,
     /// Read already, to be yielded first.
     pub(super) queue: VecDeque<Queued>,
     /// Up to where each channel's evictions do not concern this reader.
@@ -171,9 +172,21 @@ impl Queued {
     }
 }
 
+impl Resume {
+    /// For as long as the reader stays.
+    pub(super) fn kept(self) -> Option<Box<Self>> {
+        (self.verdict != Verdict::Fresh || self.replayed > 0).then(|| Box::new(self))
+    }
+}
+
 impl Subscription {
     pub(crate) fn resume(&self) -> &Resume {
-        &self.resume
+        const FRESH: &Resume = &Resume {
+            verdict: Verdict::Fresh,
+            replayed: 0,
+            missed_channels: Vec::new(),
+        };
+        self.resume.as_deref().unwrap_or(FRESH)
     }
 
     /// Where the client stands: everything up to here has been told, filtered out, or reported as a gap.
@@ -453,7 +466,7 @@ impl fmt::Debug for Subscription {
         f.debug_struct("Subscription")
             .field("id", &self.reader.id)
             .field("cursor", &self.cursor)
-            .field("resume", &self.resume)
+            .field("resume", self.resume())
             .finish_non_exhaustive()
     }
 }

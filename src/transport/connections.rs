@@ -16,7 +16,7 @@ use serde::Serialize;
 #[cfg(feature = "ws")]
 pub(crate) use lobby::LobbySeat;
 
-use super::{query, sse::spread};
+use super::{forms, params, query, sse::spread};
 use crate::{
     access::{Admission, Principal, Rates, Seat},
     clock::Clock,
@@ -35,7 +35,7 @@ pub(crate) struct Connections {
     pub(crate) admission: Arc<Admission>,
     pub(crate) rates: Rates,
     pub(crate) ticket_rates: Rates,
-    instance: Arc<str>,
+    instance: String,
     clock: Clock,
     max_age: Option<Duration>,
     table: Mutex<Table>,
@@ -57,13 +57,11 @@ pub(crate) struct Session(u64);
 /// One open stream or socket.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    instance: Arc<str>,
     pub(crate) principal: Principal,
     pub(crate) session: Session,
     pub(crate) reader: Arc<Reader>,
-    pub(crate) selection: Mutex<Selection>,
+    pub(crate) selection: Mutex<Kept>,
     form: Form,
-    transport: &'static str,
     address: Option<IpAddr>,
     since_us: u64,
 }
@@ -79,10 +77,17 @@ pub(crate) struct Selection {
     pub(crate) tenant: Option<Arc<str>>,
 }
 
+/// A selection as a connection keeps it. It is there for as long as the connection is and seldom asked for, so it is
+/// one text: names with commas between them, a question mark, the query.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    text: Box<str>,
+    tenant: Option<Arc<str>>,
+}
+
 /// What a newcomer brings.
 #[derive(Debug)]
 pub(crate) struct Newcomer<'a> {
-    pub(crate) transport: &'static str,
     pub(crate) principal: &'a Principal,
     pub(crate) address: Option<IpAddr>,
     pub(crate) session: Session,
@@ -130,6 +135,34 @@ impl Selection {
     }
 }
 
+impl Kept {
+    pub(crate) fn new(selection: Selection) -> Self {
+        let mut text = selection.names.join(",");
+        if !selection.query.is_empty() {
+            text.push('?');
+            text.push_str(&selection.query);
+        }
+        Self {
+            text: text.into(),
+            tenant: selection.tenant,
+        }
+    }
+
+    pub(crate) fn get(&self) -> Selection {
+        // No name of a channel has either sign in it.
+        let (names, query) = self.text.split_once('?').unwrap_or((&self.text, ""));
+        Selection {
+            names: params::list(Some(names)).map(ToOwned::to_owned).collect(),
+            query: query.to_owned(),
+            tenant: self.tenant.clone(),
+        }
+    }
+
+    pub(crate) fn set(&mut self, selection: Selection) {
+        *self = Self::new(selection);
+    }
+}
+
 impl Connections {
     pub(crate) fn new(runtime: &Runtime) -> Arc<Self> {
         let config = &runtime.config;
@@ -140,7 +173,7 @@ impl Connections {
                 config.inbound_per_minute.saturating_mul(TICKETS_A_CALL),
                 runtime.clock,
             ),
-            instance: config.instance.as_str().into(),
+            instance: config.instance.clone(),
             clock: runtime.clock,
             max_age: config.max_age,
             table: Mutex::default(),
@@ -165,13 +198,11 @@ impl Connections {
         }
         self.expire(reader, newcomer.principal.expiry());
         let connection = Arc::new(Connection {
-            instance: self.instance.clone(),
             principal: newcomer.principal.clone(),
             session: newcomer.session,
             reader: reader.clone(),
-            selection: Mutex::new(newcomer.selection),
+            selection: Mutex::new(Kept::new(newcomer.selection)),
             form: subscription.spec().form,
-            transport: newcomer.transport,
             address: newcomer.address,
             since_us: now_us,
         });
@@ -224,11 +255,16 @@ impl Connections {
         }
     }
 
-    /// By its name, `<instance>-<number>`.
+    /// How clients and admins call it: `<instance>-<number>`.
+    pub(crate) fn name_of(&self, connection: &Connection) -> String {
+        format!("{}-{}", self.instance, connection.reader.id)
+    }
+
+    /// By its name.
     pub(crate) fn find(&self, name: &str) -> Option<Arc<Connection>> {
-        let number = name.strip_prefix(&*self.instance)?.strip_prefix('-')?;
+        let number = name.strip_prefix(&self.instance)?.strip_prefix('-')?;
         let found = lock(&self.table).by_id.get(&number.parse().ok()?).cloned();
-        found.filter(|connection| connection.name() == name)
+        found.filter(|connection| self.name_of(connection) == name)
     }
 
     /// What an admin sees of them, oldest first; a tenant's admin sees that tenant's.
@@ -242,7 +278,7 @@ impl Connections {
         let now = self.clock.unix_seconds();
         connections
             .iter()
-            .map(|connection| connection.show(&lags, now_us, now))
+            .map(|connection| connection.show(self.name_of(connection), &lags, now_us, now))
             .collect()
     }
 }
@@ -294,25 +330,20 @@ pub(crate) struct Shown {
 }
 
 impl Connection {
-    /// How clients and admins call it: `<instance>-<number>`.
-    pub(crate) fn name(&self) -> String {
-        format!("{}-{}", self.instance, self.reader.id)
-    }
-
     /// The wire form that it reads in.
     pub(crate) fn reader_form(&self) -> Form {
         self.form
     }
 
-    fn show(&self, lags: &HashMap<u64, u64>, now_us: u64, now: u64) -> Shown {
-        let selection = lock(&self.selection).clone();
+    fn show(&self, id: String, lags: &HashMap<u64, u64>, now_us: u64, now: u64) -> Shown {
+        let selection = lock(&self.selection).get();
         let reader = &*self.reader;
         let read = |counter: &crate::sync::AtomicU64| counter.load(Ordering::Relaxed);
         let age_seconds = now_us.saturating_sub(self.since_us) / 1_000_000;
         let user = Some(&self.principal).filter(|principal| !principal.is_anonymous());
         Shown {
-            id: self.name(),
-            transport: self.transport,
+            id,
+            transport: forms::transport(self.form),
             user_id: user.map(|principal| principal.id().to_owned()),
             tenant_id: self.principal.tenant_id().map(ToOwned::to_owned),
             role: if self.principal.is_admin() {
@@ -331,6 +362,31 @@ impl Connection {
             age_seconds,
             last_progress_ms: reader.idle_us(now_us) / 1000,
             ip: self.address,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_selection_is_kept_as_it_was() {
+        for (names, query) in [
+            (&["stats", "a.b-c_d"][..], "route=%2Fa%3Fb%2Cc&max_rate=5"),
+            (&["all"], ""),
+            (&[], ""),
+            (&[], "user_id=a?b,c"),
+        ] {
+            let selection = Selection {
+                names: names.iter().map(ToString::to_string).collect(),
+                query: query.to_owned(),
+                tenant: Some("acme".into()),
+            };
+            let kept = Kept::new(selection).get();
+            assert_eq!(kept.names, names);
+            assert_eq!(kept.query, query);
+            assert_eq!(kept.tenant.as_deref(), Some("acme"));
         }
     }
 }

@@ -10,6 +10,14 @@ use crate::{
 
 /// Server-sent events.
 pub(crate) const SSE_FORM: Form = Form(0);
+
+/// What carries a form, for the inspector.
+pub(crate) fn transport(form: Form) -> &'static str {
+    match form {
+        SSE_FORM => "sse",
+        _ => "websocket",
+    }
+}
 /// Lines for readers in process.
 pub(crate) const RECORD_FORM: Form = Form(1);
 

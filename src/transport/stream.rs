@@ -163,7 +163,6 @@ pub(crate) fn open(
     let token = tokens.issue(principal, &selection.to_query(session), &position);
     let names = selection.names.clone();
     let newcomer = Newcomer {
-        transport: "sse",
         principal,
         address: caller.address,
         session,
@@ -171,7 +170,7 @@ pub(crate) fn open(
     };
     let connection = connections.enter(seat, &subscription, newcomer);
     let first = Established {
-        connection_id: &connection.name(),
+        connection_id: &connections.name_of(&connection),
         reconnect_token: token.as_deref(),
         channels: &names,
         heartbeat_ms: runtime.config.heartbeat_interval.as_millis() as u64,

@@ -8,6 +8,7 @@ use super::Connections;
 use crate::{
     access::Principal,
     sync::{AtomicU64, Ordering, lock},
+    transport::forms::SSE_FORM,
 };
 
 /// The longest list of users: those with the most connections.
@@ -58,9 +59,9 @@ impl Connections {
         let mut tally = Tally::default();
         let mut users: HashMap<_, UserTally> = HashMap::new();
         for connection in visible {
-            match connection.transport {
-                "websocket" => tally.websocket += 1,
-                _ => tally.sse += 1,
+            match connection.form {
+                SSE_FORM => tally.sse += 1,
+                _ => tally.websocket += 1,
             }
             let principal = &connection.principal;
             let user = users

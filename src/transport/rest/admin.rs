@@ -16,7 +16,7 @@ use crate::{
         answer::{self, Answer, Refusal},
         body::{Fields, wrong},
         caller::Caller,
-        connections::{Connection, Connections, Selection},
+        connections::{Connection, Connections},
         names::MAX_NAMES,
         params::{self, CRITERIA},
         query::{self, Query},
@@ -65,9 +65,14 @@ pub(crate) fn kick(runtime: &Runtime, caller: &Caller<'_>, id: &str) -> Result<A
     caller.principal.require_admin()?;
     let connection = find(caller.connections, &caller.principal, id)?;
     runtime.hub.dismiss(&connection.reader, CloseReason::Kicked);
-    audit(runtime, caller, "kick", &connection.name());
+    audit(
+        runtime,
+        caller,
+        "kick",
+        &caller.connections.name_of(&connection),
+    );
     Ok(answer::data(
-        json!({"id": connection.name(), "kicked": true}),
+        json!({"id": caller.connections.name_of(&connection), "kicked": true}),
     ))
 }
 
@@ -97,18 +102,14 @@ pub(crate) fn change(
     let tokens = caller.gate.reconnect_tokens();
 
     // Held until the wish is told, so that two changes at once are told in the order in which they were made.
-    let mut selection = lock(&connection.selection);
-    let mut wanted = Selection {
-        names: selection.names.clone(),
-        query: match filter {
-            Some(filter) => with_rate_of(&selection.query, filter),
-            None => selection.query.clone(),
-        },
-        tenant: selection.tenant.clone(),
-    };
+    let mut kept = lock(&connection.selection);
+    let mut wanted = kept.get();
+    if let Some(filter) = filter {
+        wanted.query = with_rate_of(&wanted.query, filter);
+    }
     match change {
         Change::Subscribe => {
-            let held: HashSet<_> = selection.names.iter().collect();
+            let held: HashSet<_> = wanted.names.iter().cloned().collect();
             let new = named.into_iter().filter(|name| !held.contains(name));
             wanted.names.extend(new);
         }
@@ -147,8 +148,8 @@ pub(crate) fn change(
         &position.to_string(),
     );
     connection.reader.wish(spec);
-    *selection = wanted.clone();
-    drop(selection);
+    kept.set(wanted.clone());
+    drop(kept);
 
     if connection.principal.owner() != caller.principal.owner() {
         let action = if change == Change::Subscribe {
@@ -156,10 +157,15 @@ pub(crate) fn change(
         } else {
             "unsubscribe"
         };
-        audit(runtime, caller, action, &connection.name());
+        audit(
+            runtime,
+            caller,
+            action,
+            &caller.connections.name_of(&connection),
+        );
     }
     Ok(answer::data(json!({
-        "id": connection.name(),
+        "id": caller.connections.name_of(&connection),
         "channels": wanted.names,
         "filter": wanted.query,
         "reconnect_token": token,

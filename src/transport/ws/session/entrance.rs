@@ -76,7 +76,6 @@ impl Entered {
         let mut subscription = subscribed.map_err(full_or_closed)?;
         reading.set_rate(&mut subscription);
         let newcomer = Newcomer {
-            transport: "websocket",
             principal: &principal,
             address,
             session: session.unwrap_or_else(|| SessionId::random(runtime.clock)),

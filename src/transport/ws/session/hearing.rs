@@ -94,22 +94,22 @@ impl Session {
         };
         let (runtime, connection) = (&self.shared.runtime, &entered.connection);
         // Held to the end: the same can be changed over REST.
-        let mut selection = lock(&connection.selection);
+        let mut kept = lock(&connection.selection);
         let mut reading = self.reading.clone();
-        reading.selection = selection.clone();
+        reading.selection = kept.get();
         let spec = edit(&mut reading, runtime, &connection.principal)
             .and_then(|()| reading.spec(runtime, &connection.principal));
         let refusal = match spec {
             Ok(spec) => {
                 entered.subscription.retarget(spec);
                 reading.set_rate(&mut entered.subscription);
-                *selection = reading.selection.clone();
+                kept.set(reading.selection.clone());
                 self.reading = reading;
                 None
             }
             Err(refusal) => Some(refusal),
         };
-        drop(selection);
+        drop(kept);
         match refusal {
             None => self.say_subscribed(kind, false),
             Some(refusal) => self.refuse(&refusal),
@@ -121,15 +121,15 @@ impl Session {
             return;
         };
         let connection = &entered.connection;
-        let selection = lock(&connection.selection);
-        self.reading.selection = selection.clone();
+        let kept = lock(&connection.selection);
+        self.reading.selection = kept.get();
         let spec = self
             .reading
             .spec(&self.shared.runtime, &connection.principal);
         let refusal = spec
             .map(|spec| entered.subscription.restart(spec, start))
             .err();
-        drop(selection);
+        drop(kept);
         match refusal {
             None => self.say_subscribed("subscribed", true),
             Some(refusal) => self.refuse(&refusal),

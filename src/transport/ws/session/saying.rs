@@ -22,7 +22,9 @@ impl Session {
         let entered = self.feed.as_ref()?;
         let connection = &entered.connection;
         let position = entered.subscription.position().to_string();
-        let wanted = lock(&connection.selection).to_query(connection.session);
+        let wanted = lock(&connection.selection)
+            .get()
+            .to_query(connection.session);
         let tokens = self.shared.gate.reconnect_tokens();
         tokens.issue(&connection.principal, &wanted, &position)
     }
@@ -65,7 +67,7 @@ impl Session {
         };
         let runtime = self.runtime();
         let first = Established {
-            connection_id: &entered.connection.name(),
+            connection_id: &self.shared.connections.name_of(&entered.connection),
             reconnect_token: token.as_deref(),
             channels: &self.reading.selection.names,
             heartbeat_ms: runtime.config.heartbeat_interval.as_millis() as u64,
