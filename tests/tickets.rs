@@ -251,3 +251,24 @@ async fn a_socket_of_a_ticket_for_some_channels_gets_no_other_later() {
     let tick = socket.wait_for("Tick").await;
     assert_eq!(tick["data"]["on"], "a");
 }
+
+#[tokio::test]
+async fn whoever_names_a_channel_that_is_not_is_told_of_those_that_it_may_read() {
+    let host = host().await;
+    let told = async |user: &str| {
+        let mut ask = get("/stream/nope");
+        ask.headers_mut().insert("x-user", user.parse().unwrap());
+        let answer = soon("the refusal", host.send(ask)).await;
+        assert_eq!(code(&answer, 404), "unknown_channel");
+        let mut told: Vec<String> =
+            serde_json::from_value(answer.json()["channels"].clone()).unwrap();
+        told.sort();
+        told
+    };
+    assert_eq!(told("ana").await, ["a", "all", "b", "stats"]);
+    let all = told("ben").await;
+    assert!(
+        all.contains(&"c".to_owned()) && all.contains(&"logs".to_owned()),
+        "{all:?}"
+    );
+}

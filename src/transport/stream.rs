@@ -226,7 +226,7 @@ pub(crate) fn view_spec(
     // Also those that `all` would hide: a selection is kept, and goes into a token, so it holds nothing but channels.
     for name in selection.names.iter().filter(|name| *name != "all") {
         if runtime.hub.channel_id(name).is_none() {
-            return Err(unknown_channel(&runtime.hub, name));
+            return Err(unknown_channel(&runtime.hub, principal, name));
         }
         principal.require_channel(name)?;
     }
@@ -305,8 +305,10 @@ fn variant_of(
     })
 }
 
-pub(crate) fn unknown_channel(hub: &Hub, name: &str) -> Refusal {
+/// Names the channels that there are, as far as the principal may know of them.
+pub(crate) fn unknown_channel(hub: &Hub, principal: &Principal, name: &str) -> Refusal {
     let mut known = hub.channel_names();
+    known.retain(|name| principal.may_read(name));
     known.push("all".to_owned());
     let name: String = name.chars().filter(|c| !c.is_control()).take(64).collect();
     Refusal::new(

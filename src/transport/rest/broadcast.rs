@@ -46,7 +46,11 @@ pub(crate) async fn broadcast(
         return Err(wrong("channel", what));
     }
     if runtime.hub.channel_id(&channel).is_none() {
-        return Err(stream::unknown_channel(&runtime.hub, &channel));
+        return Err(stream::unknown_channel(
+            &runtime.hub,
+            &caller.principal,
+            &channel,
+        ));
     }
     caller.principal.require_channel(&channel)?;
     // What a tenant's admin says is for that tenant.

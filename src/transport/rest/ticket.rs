@@ -60,7 +60,7 @@ fn confined_to(
     };
     for name in names.iter().filter(|name| *name != "all") {
         if runtime.hub.channel_id(name).is_none() {
-            return Err(unknown_channel(&runtime.hub, name).of_field("channels"));
+            return Err(unknown_channel(&runtime.hub, &caller.principal, name).of_field("channels"));
         }
         if !caller.principal.may_read(name) {
             let sentence =

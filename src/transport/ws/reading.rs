@@ -78,7 +78,7 @@ impl Reading {
         let all = |name: &String| name == "all";
         let is_unknown = |name: &&String| !all(name) && runtime.hub.channel_id(name).is_none();
         if let Some(name) = names.iter().find(is_unknown) {
-            return Err(unknown_channel(&runtime.hub, name));
+            return Err(unknown_channel(&runtime.hub, principal, name));
         }
         let held = &mut self.selection.names;
         if names.iter().any(all) {
@@ -123,7 +123,7 @@ impl Reading {
         // Also those that `all` would hide.
         for name in self.selection.names.iter().filter(|name| *name != "all") {
             if runtime.hub.channel_id(name).is_none() {
-                return Err(unknown_channel(&runtime.hub, name));
+                return Err(unknown_channel(&runtime.hub, principal, name));
             }
             principal.require_channel(name)?;
         }

@@ -131,11 +131,12 @@ async fn no_upgrade(
     let unknown = names
         .iter()
         .find(|name| *name != "all" && hub.channel_id(name).is_none());
-    match unknown {
-        Some(name) if shared.gate.admit_without_ticket(parts).await.is_ok() => {
-            unknown_channel(hub, name)
-        }
-        _ => refusal.into(),
+    let Some(name) = unknown else {
+        return refusal.into();
+    };
+    match shared.gate.admit_without_ticket(parts).await {
+        Ok(principal) => unknown_channel(hub, &principal, name),
+        Err(_) => refusal.into(),
     }
 }
 
