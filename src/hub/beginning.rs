@@ -6,8 +6,7 @@
 use std::collections::VecDeque;
 
 use super::{
-    Start, State, channel::ChannelId, log::StreamLog, packed::Item, spec::ViewSpec,
-    subscription::Verdict,
+    Start, State, channel::ChannelId, log::StreamLog, packed::Item, read::Verdict, spec::ViewSpec,
 };
 
 /// Where a subscription begins.
@@ -135,7 +134,7 @@ mod tests {
 
     use super::super::{
         Filter, HubSettings, Start,
-        subscription::Verdict,
+        read::Verdict,
         tests::{House, drain, line, settings, spec},
     };
 

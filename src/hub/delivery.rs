@@ -1,27 +1,14 @@
 //! Delivery: how a subscription hands bytes over, as they are or compressed.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 
 use super::{
-    compression::{Beat, Block, Check, Compressor, Link, Linked, Step},
+    compression::{Beat, Block, Check, Compressed, Link, Linked, Step},
     packed::Packed,
-    subscription::{Read, Subscription},
+    read::Read,
+    subscription::Subscription,
 };
 use crate::sync::Ordering;
-
-/// What a reader of compressed blocks remembers of its past.
-#[derive(Debug)]
-pub(super) struct Compressed {
-    compressor: Arc<dyn Compressor>,
-    /// It has got everything of the view's group up to there, and nothing else since the keyframe.
-    link: Option<Link>,
-    /// Where it was when it was told to make a heartbeat.
-    link_before_beat: Option<Link>,
-    /// Of what it was handed last.
-    check: Check,
-}
 
 /// How old a heartbeat of the group may be that a reader takes for its own.
 const FRESH_BEAT_US: u64 = 3_000_000;
@@ -33,12 +20,7 @@ impl Subscription {
         let Some(compressor) = self.hub.compressor() else {
             return false;
         };
-        self.compressed = Some(Box::new(Compressed {
-            compressor: compressor.clone(),
-            link: None,
-            link_before_beat: None,
-            check: Check::default(),
-        }));
+        self.compressed = Some(Box::new(Compressed::new(compressor.clone())));
         self.view.begin_compressing(&self.reader);
         true
     }

@@ -8,9 +8,10 @@ use super::{
     channel::ChannelId,
     entry::{Entry, Frame},
     log::Log,
+    read::{Gap, GapReason, Resume, Verdict},
     reader::Reader,
     spec::ViewSpec,
-    subscription::{self, Gap, GapReason, Queued, Resume, Subscription, Verdict},
+    subscription::{self, Queued, Subscription},
     view::View,
 };
 use crate::sync::{Ordering, lock};

@@ -11,8 +11,9 @@ use super::{
     entry::Frame,
     joining::evicted,
     packed::Item,
+    read::{Gap, GapReason},
     reading::READ_BYTES,
-    subscription::{Gap, GapReason, Queued, Subscription},
+    subscription::{Queued, Subscription},
 };
 
 /// What is dropped, in this order, and which part of `buffer_size` of it is kept, the newest: a flood of what matters

@@ -16,6 +16,8 @@ mod ladder;
 mod log;
 mod packed;
 mod position;
+mod rate;
+mod read;
 mod reader;
 mod reading;
 mod spec;
@@ -40,10 +42,11 @@ pub(crate) use event::{Dialect, Narrowed, Source};
 pub(crate) use filter::Tags;
 pub use filter::{Filter, Level, LevelFilter};
 pub use position::{Position, Start};
+pub(crate) use read::{Gap, Read, Resume};
 pub(crate) use reader::{CloseReason, Reader};
 pub(crate) use spec::{ChannelSet, ViewSpec};
 pub(crate) use stats::{ChannelStats, HubStats, ResumeStats};
-pub(crate) use subscription::{Gap, Read, Resume, Subscription};
+pub(crate) use subscription::Subscription;
 
 use crate::{
     clock::Clock,

@@ -9,7 +9,7 @@ use std::{collections::HashMap, num::NonZeroU32, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    subscription::{GapReason, Verdict},
+    read::{GapReason, Verdict},
     *,
 };
 use crate::{Access, RealtimeConfig, transport};

@@ -12,7 +12,8 @@ use super::{
     joining::evicted,
     log::Log,
     packed::pack_first,
-    subscription::{Gap, GapReason, Queued, Subscription},
+    read::{Gap, GapReason},
+    subscription::{Queued, Subscription},
 };
 use crate::sync::{Ordering, lock};
 

@@ -1,6 +1,6 @@
 //! Statistics: the numbers of a hub, for `hub/stats`.
 
-use super::{Hub, Made, log::Log, subscription::Verdict};
+use super::{Hub, Made, log::Log, read::Verdict};
 use crate::sync::{Ordering, lock};
 
 /// Numbers of one channel, for `hub/stats`.

@@ -9,78 +9,21 @@ use std::{
 };
 
 use bytes::Bytes;
-use serde::Serialize;
 
 use super::{
     Hub,
     channel::{ChannelId, ChannelInfo},
-    compression::Step,
-    delivery::Compressed,
+    compression::{Compressed, Step},
     entry::Entry,
     packed::Packed,
     position::{Position, Start},
+    rate::{RateLimit, Skipped},
+    read::{Gap, Read, Resume, Verdict},
     reader::{CloseReason, Reader},
     spec::ViewSpec,
-    thinning::Skipped,
     view::{View, ViewRead},
 };
 use crate::{clock::Clock, sync::Ordering};
-
-/// What became of a reader's wish to go on where it was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Verdict {
-    /// It did not ask, or asked for `latest`.
-    Fresh,
-    /// Nothing is missing.
-    Full,
-    /// Some events are no longer held; `gap`s say how many.
-    Partial,
-    /// The position is not known here.
-    Lost,
-}
-
-/// How a subscription began.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct Resume {
-    pub(crate) verdict: Verdict,
-    /// How many events of stream channels are replayed.
-    pub(crate) replayed: u64,
-    pub(crate) missed_channels: Vec<String>,
-}
-
-/// Events that this reader does not get.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct Gap {
-    pub(crate) channel: String,
-    /// `None` where it can't be known: the position is foreign.
-    pub(crate) missed: Option<u64>,
-    pub(crate) reason: GapReason,
-    pub(crate) resumed_at: Position,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum GapReason {
-    /// The reader was too slow.
-    Lagged,
-    /// It was away for longer than the log reaches back.
-    Evicted,
-    /// It asked for fewer events a second than there were.
-    Rate,
-}
-
-/// What a subscription yields.
-#[derive(Debug)]
-pub(crate) enum Read {
-    /// Events in the view's wire form; compressed for those who asked for it, and then heartbeats as well.
-    Events(Bytes),
-    Gap(Gap),
-    /// A heartbeat is due; the position is the reader's own.
-    Heartbeat(Position),
-    /// The last thing that it yields.
-    Closed(CloseReason),
-}
 
 /// After a close, a reader still gets this many chunks of what it has not read: enough for one that keeps up, and
 /// no more, because the host waits.
@@ -112,29 +55,6 @@ pub(crate) struct Subscription {
     /// The verdict said that events are missing, so what is missing is told from the logs, even where the view
     /// happens to have it still.
     pub(super) from_logs: bool,
-}
-
-/// A reader's own wish for fewer events (`max_rate`): a bucket of one second's worth.
-#[derive(Debug)]
-pub(super) struct RateLimit {
-    a_second: f64,
-    tokens: f64,
-    filled_us: u64,
-    /// What was skipped and not told yet, by channel, and since when.
-    pub(super) skipped: Vec<Skipped>,
-    pub(super) skipped_us: u64,
-}
-
-impl RateLimit {
-    /// Whether one more event may pass.
-    pub(super) fn take(&mut self, now_us: u64) -> bool {
-        let passed = now_us.saturating_sub(self.filled_us) as f64 / 1e6;
-        self.filled_us = now_us;
-        self.tokens = (self.tokens + passed * self.a_second).min(self.a_second.max(1.0));
-        let passes = self.tokens >= 1.0;
-        self.tokens -= f64::from(u8::from(passes));
-        passes
-    }
 }
 
 /// Results of a read that gave more than one.
@@ -172,13 +92,6 @@ impl Queued {
     }
 }
 
-impl Resume {
-    /// For as long as the reader stays.
-    pub(super) fn kept(self) -> Option<Box<Self>> {
-        (self.verdict != Verdict::Fresh || self.replayed > 0).then(|| Box::new(self))
-    }
-}
-
 impl Subscription {
     pub(crate) fn resume(&self) -> &Resume {
         const FRESH: &Resume = &Resume {
@@ -197,15 +110,7 @@ impl Subscription {
     /// At most so many events of stream channels a second; the rest is skipped and reported.
     pub(crate) fn limit_rate(&mut self, events: NonZeroU32) {
         self.tell_skipped();
-        let a_second = f64::from(events.get());
-        let filled_us = self.hub.now_us();
-        self.rate = Some(Box::new(RateLimit {
-            a_second,
-            tokens: a_second,
-            filled_us,
-            skipped: Vec::new(),
-            skipped_us: 0,
-        }));
+        self.rate = Some(Box::new(RateLimit::new(events, self.hub.now_us())));
     }
 
     /// As many events as there are, again.

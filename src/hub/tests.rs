@@ -4,7 +4,7 @@ use std::{future::poll_fn, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
-use super::{subscription::Verdict, *};
+use super::{read::Verdict, *};
 
 /// An event that is its own JSON.
 #[derive(Debug)]

@@ -3,41 +3,19 @@
 //! One gap a channel goes before the next event that passes; where none does, one a second. Until it is told, the
 //! client's own position stays before what was skipped: whoever comes back from there is owed nothing.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::collections::VecDeque;
 
 use super::{
     Hub,
-    channel::{ChannelInfo, Class},
+    channel::Class,
     packed::Item,
-    subscription::{Gap, GapReason, Queued, Subscription},
+    rate::{Count, Skipped, add},
+    read::{Gap, GapReason},
+    subscription::{Queued, Subscription},
 };
 
 /// How long what was skipped may wait for an event that passes.
 const PATIENCE_US: u64 = 1_000_000;
-
-/// Events of one channel that were skipped, to be told in one gap.
-#[derive(Clone, Debug)]
-pub(super) struct Skipped {
-    pub(super) channel: Arc<ChannelInfo>,
-    all: Count,
-    /// Those that are not read again, whatever the reader reads from now on: nothing of the channel that lies among
-    /// them waits to be handed over.
-    settled: Count,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Count {
-    events: u64,
-    last: u64,
-}
-
-impl Skipped {
-    /// The rest is read again; false where there is nothing but the rest.
-    pub(super) fn keep_settled(&mut self) -> bool {
-        self.all = self.settled;
-        self.all.events > 0
-    }
-}
 
 impl Hub {
     /// Takes out what is too much for the reader's rate.
@@ -142,31 +120,13 @@ impl Subscription {
     }
 }
 
-fn add<'a>(to: &'a mut Vec<Skipped>, channel: &Arc<ChannelInfo>, more: Count) -> &'a mut Skipped {
-    let known = to
-        .iter()
-        .position(|skipped| skipped.channel.id == channel.id);
-    let place = known.unwrap_or_else(|| {
-        to.push(Skipped {
-            channel: channel.clone(),
-            all: Count::default(),
-            settled: Count::default(),
-        });
-        to.len() - 1
-    });
-    let skipped = &mut to[place];
-    skipped.all.events += more.events;
-    skipped.all.last = more.last;
-    skipped
-}
-
 #[cfg(all(test, not(loom)))]
 mod tests {
     use std::{num::NonZeroU32, time::Duration};
 
     use super::super::{
         ChannelId, Start, Subscription,
-        subscription::{Read, Verdict},
+        read::{Read, Verdict},
         tests::{House, drain, line, next, settings, spec},
     };
 

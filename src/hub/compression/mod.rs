@@ -15,11 +15,13 @@
 
 mod block;
 mod groups;
+mod past;
 
 #[cfg(any(feature = "compression", all(test, not(loom))))]
 pub(crate) use block::Chain;
 pub(crate) use block::{Block, Check, Compressor, Made};
 pub(super) use groups::{Beat, Forms, Groups, Link, Linked, Step, Wanted};
+pub(super) use past::Compressed;
 
 #[cfg(all(test, not(loom)))]
 mod tests;

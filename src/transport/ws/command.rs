@@ -3,7 +3,13 @@
 use serde_json::{Map, Value};
 
 use super::codec::msgpack;
-use crate::{refusal::shown, transport::query::Query};
+use crate::{
+    refusal::shown,
+    transport::{
+        params::{CRITERIA, PACE},
+        query::Query,
+    },
+};
 
 /// A message of a client, understood.
 #[derive(Debug)]
@@ -121,21 +127,6 @@ fn text(data: &mut Map<String, Value>, name: &str) -> Result<String, Fault> {
 
 /// The members of an envelope that may stand beside those of its data.
 const ENVELOPE: [&str; 3] = ["channel", "id", "timestamp"];
-/// What a filter takes.
-const CRITERIA: [&str; 12] = [
-    "provider_id",
-    "model_id",
-    "user_id",
-    "tenant_id",
-    "route",
-    "only_errors",
-    "level",
-    "component",
-    "type",
-    "window",
-    "interval",
-    "max_rate",
-];
 
 /// The channels and the filter, and nothing else: a member that is passed over in silence looks as if it worked.
 fn wanted(
@@ -200,11 +191,12 @@ fn filter(data: &mut Map<String, Value>) -> Result<Option<Query>, Fault> {
         Some(Value::Object(members)) => members,
         Some(_) => return Err(Fault::bad("'filter' takes an object")),
     };
-    let is_unknown = |name: &&String| !CRITERIA.contains(&name.as_str());
+    let known = [&CRITERIA[..], &PACE].concat();
+    let is_unknown = |name: &&String| !known.contains(&name.as_str());
     if let Some(names) = unknown(members.keys().filter(is_unknown)) {
         return Err(Fault::bad(format!(
             "{names} not known in 'filter', which takes {}",
-            CRITERIA.join(", ")
+            known.join(", ")
         )));
     }
     let mut pairs = Vec::new();
