@@ -53,7 +53,7 @@ fn main() {
     let arguments = std::env::args().skip(1);
     let mut arguments: Vec<String> = arguments.filter(|argument| argument != "--bench").collect();
     if arguments.first().is_some_and(|first| first == "--on") {
-        let processors = options::numbers(&arguments[1]);
+        let processors = options::numbers(&arguments[1]).unwrap();
         system::pin(&processors);
         let rest = arguments.split_off(3);
         match &*arguments[2] {
@@ -64,22 +64,38 @@ fn main() {
         }
         return;
     }
-    let Some(mode) = arguments.first().cloned() else {
-        eprintln!("say what to run; the head of benches/load/main.rs lists it");
+    if arguments
+        .iter()
+        .any(|argument| argument == "--help" || argument == "-h")
+    {
+        print!("{}", options::USAGE);
         return;
-    };
-    let options = Options::parse(&arguments[1..]);
-    match &*mode {
-        "fanout" => fanout(&options),
-        "many" => many(&options),
-        "stalled" => stalled(&options),
-        "storm" => storm(&options),
-        "drain" => drain(&options),
-        "idle" => idle(&options),
-        "instructions" => instructions(&options),
-        "requests" => requests(&options),
-        _ => panic!("{mode:?} is not known; the head of benches/load/main.rs lists what is"),
     }
+    let parsed = match arguments.split_first() {
+        None => Err("say what to run".to_owned()),
+        Some((mode, rest)) => run_of(mode).and_then(|run| Ok((run, Options::parse(rest)?))),
+    };
+    match parsed {
+        Ok((run, options)) => run(&options),
+        Err(error) => {
+            eprint!("{error}\n\n{}", options::USAGE);
+            std::process::exit(2);
+        }
+    }
+}
+
+fn run_of(mode: &str) -> Result<fn(&Options), String> {
+    Ok(match mode {
+        "fanout" => fanout,
+        "many" => many,
+        "stalled" => stalled,
+        "storm" => storm,
+        "drain" => drain,
+        "idle" => idle,
+        "instructions" => instructions,
+        "requests" => requests,
+        _ => return Err(format!("{mode:?} is not a mode")),
+    })
 }
 
 /// A server, and clients that read it.

@@ -1,6 +1,32 @@
 //! What the command line says.
 
-/// See the head of `main.rs`.
+/// What `--help` prints. The head of `main.rs` says what the figures mean.
+pub(crate) const USAGE: &str = "\
+usage: cargo bench --bench load -- MODE [OPTION…]
+
+modes:
+  fanout        CPU and delay of a delivery, beside axum with shared bytes
+  many          19,000 clients at an event a second, against 1,000
+  stalled       1,000 that do not read beside 1,000 that do
+  storm         5,000 dropped at once, back within three seconds
+  drain         10,000 streams closed over ten seconds
+  idle          memory of a client that is only there
+  instructions  user instructions of a delivery (needs valgrind)
+  requests      requests a second against the bare application (needs wrk)
+
+options:
+  --clients N            as the mode says
+  --rates LIST           events a second (10,1000)
+  --bytes LIST           of an event's data (200,2100)
+  --seconds N            of a window (5)
+  --rounds N             of which the median is taken (3)
+  --transports LIST      of sse, ws, http2 (sse); ws needs --features ws
+  --server-cpus LIST     processors of the server (0)
+  --client-cpus LIST     processors of the clients (1)
+  --json                 lines of JSON in the place of tables
+";
+
+/// See [`USAGE`].
 #[derive(Debug)]
 pub(crate) struct Options {
     pub(crate) clients: Option<usize>,
@@ -15,7 +41,7 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    pub(crate) fn parse(arguments: &[String]) -> Self {
+    pub(crate) fn parse(arguments: &[String]) -> Result<Self, String> {
         let mut options = Self {
             clients: None,
             rates: vec![10.0, 1000.0],
@@ -29,37 +55,47 @@ impl Options {
         };
         let mut arguments = arguments.iter();
         while let Some(name) = arguments.next() {
+            if name == "--json" {
+                options.json = true;
+                continue;
+            }
             let mut value = || {
-                arguments
-                    .next()
-                    .unwrap_or_else(|| panic!("{name} wants a value"))
+                let value = arguments.next();
+                value.ok_or_else(|| format!("{name} takes a value"))
             };
+            let mut list = || numbers(value()?).map_err(|error| format!("{name} {error}"));
             match &**name {
-                "--clients" => options.clients = Some(numbers(value())[0]),
-                "--rates" => {
-                    options.rates = numbers(value()).iter().map(|rate| *rate as f64).collect()
-                }
-                "--bytes" => options.bytes = numbers(value()),
-                "--seconds" => options.seconds = numbers(value())[0] as f64,
-                "--rounds" => options.rounds = numbers(value())[0],
+                "--clients" => options.clients = Some(list()?[0]),
+                "--rates" => options.rates = list()?.iter().map(|rate| *rate as f64).collect(),
+                "--bytes" => options.bytes = list()?,
+                "--seconds" => options.seconds = list()?[0] as f64,
+                "--rounds" => options.rounds = list()?[0],
                 "--transports" => {
-                    options.transports = value().split(',').map(str::to_owned).collect()
+                    options.transports = value()?.split(',').map(str::to_owned).collect();
+                    let known = |name: &String| ["sse", "ws", "http2"].contains(&&**name);
+                    if !options.transports.iter().all(known) {
+                        return Err(format!("{name} takes some of sse, ws, http2"));
+                    }
                 }
-                "--server-cpus" => options.server_cpus = value().clone(),
-                "--client-cpus" => options.client_cpus = value().clone(),
-                "--json" => options.json = true,
-                _ => panic!("{name} is not an option; the head of benches/load/main.rs lists them"),
+                "--server-cpus" => options.server_cpus = processors(&list()?),
+                "--client-cpus" => options.client_cpus = processors(&list()?),
+                _ => return Err(format!("{name} is not an option")),
             }
         }
-        options
+        Ok(options)
     }
 }
 
+fn processors(numbers: &[usize]) -> String {
+    let texts: Vec<_> = numbers.iter().map(ToString::to_string).collect();
+    texts.join(",")
+}
+
 /// `1,2,3`
-pub(crate) fn numbers(list: &str) -> Vec<usize> {
+pub(crate) fn numbers(list: &str) -> Result<Vec<usize>, String> {
     let number = |item: &str| {
         item.parse()
-            .unwrap_or_else(|_| panic!("{item:?} is not a number"))
+            .map_err(|_| format!("takes numbers with commas between them, not {item:?}"))
     };
     list.split(',').map(number).collect()
 }
