@@ -87,7 +87,7 @@ impl fmt::Write for Short {
 /// How many bytes a character takes in JSON on a line.
 fn escaped_len(c: char) -> usize {
     match c {
-        '"' | '\\' | '\n' | '\r' | '\t' => 2,
+        '"' | '\\' | '\n' | '\r' | '\t' | '\u{8}' | '\u{c}' => 2,
         '\u{0}'..='\u{1f}' | '\u{85}' | '\u{2028}' | '\u{2029}' => 6,
         _ => c.len_utf8(),
     }

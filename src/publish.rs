@@ -68,7 +68,7 @@ impl Event {
     }
 
     /// In a [state](crate::ChannelConfig::state) channel, the newest event of each key stands for all earlier
-    /// ones. Defaults to the empty key.
+    /// ones of its [tenant](Self::tenant). Defaults to the empty key.
     #[must_use]
     pub fn key(mut self, key: impl Into<String>) -> Self {
         self.key = key.into().into_boxed_str();

@@ -7,6 +7,9 @@ use serde_json::{Value, json};
 use support::{Answer, Host, Request, Stream, assert_fields, get, request, soon};
 use tower_realtime::{Access, ChannelConfig, Denied, Event, Principal, RealtimeConfig};
 
+const BROADCAST: &str = "/api/realtime/broadcast";
+const TICKET: &str = "/api/realtime/ticket";
+
 /// `x-user: ana`, `x-user: ana@acme`, `x-user: admin-root`.
 fn named() -> RealtimeConfig {
     RealtimeConfig::new(Access::check(|parts| async move {
@@ -648,4 +651,54 @@ async fn the_probe_leaves_nothing_behind_and_is_in_no_list() {
             .contains(&json!("probe"))
     );
     drop(before);
+}
+
+#[tokio::test]
+async fn what_one_tenant_says_of_a_key_takes_nothing_from_another() {
+    let host = Host::configured(named(), Router::new()).await;
+    host.rt.channel("rooms", ChannelConfig::state()).unwrap();
+    let said = |tenant: &'static str| {
+        Event::new("rooms", "Room", &json!({"of": tenant}))
+            .tenant(tenant)
+            .key("1")
+    };
+    host.rt.publish(said("acme")).unwrap();
+    let mut one = stream(&host, "/stream/rooms", "ana@acme").await;
+    assert_eq!(one.wait_for("Room").await.data["of"], "acme");
+
+    let body = json!({"channel": "rooms", "type": "Room", "key": "1", "data": {"of": "umbrella"}});
+    let answer = post(&host, BROADCAST, "admin-eve@umbrella", body).await;
+    // Of those who read the channel, none is told of it, and the admin is not told of them.
+    assert_eq!(answer.json()["data"]["delivered_to"], 0);
+    for (user, of) in [("ana@acme", "acme"), ("ben@umbrella", "umbrella")] {
+        let mut late = stream(&host, "/stream/rooms", user).await;
+        assert_eq!(late.wait_for("Room").await.data["of"], of);
+    }
+    let mut everything = stream(&host, "/stream/rooms", "cleo").await;
+    for of in ["acme", "umbrella"] {
+        assert_eq!(everything.wait_for("Room").await.data["of"], of);
+    }
+}
+
+#[tokio::test]
+async fn channels_that_are_not_listed_have_no_name_for_anybody() {
+    let host = Host::configured(named(), Router::new()).await;
+    // A variant of `providers`, and the channel of the probe.
+    let _watching = stream(&host, "/stream?channels=providers", "ben@umbrella").await;
+    let probe = post(&host, "/api/realtime/test-connection", "ana", json!({})).await;
+    assert_eq!(probe.data()["ok"], true);
+
+    let spy = stream(&host, "/stream?channels=requests", "eve@acme").await;
+    let subscribe = format!("/api/realtime/connections/{}/subscribe", id_of(&spy));
+    for name in ["probe  ", r#"providers  Providers { tenant: "umbrella" }"#] {
+        let wanted = json!({"channels": [name]});
+        for (path, user) in [(subscribe.as_str(), "eve@acme"), (TICKET, "eve@acme")] {
+            let answer = post(&host, path, user, wanted.clone()).await;
+            answer.refusal(404);
+            assert_eq!(answer.json()["code"], "unknown_channel", "{path} {name}");
+        }
+        let forged = json!({"channel": name, "type": "Forged", "data": 1});
+        let answer = post(&host, BROADCAST, "admin-eve", forged).await;
+        answer.refusal(404);
+    }
 }

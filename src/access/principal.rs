@@ -5,7 +5,7 @@ use std::{
     time::SystemTime,
 };
 
-use crate::refusal::Refusal;
+use crate::refusal::{Refusal, shown};
 
 /// Who asks for a stream or calls the API, as [`Access`](super::Access) found out.
 ///
@@ -159,7 +159,7 @@ impl Principal {
         }
         Err(Refusal::forbidden(
             "channel_forbidden",
-            "the credentials do not cover this channel",
+            format!("the credentials do not cover channel '{}'", shown(channel)),
         ))
     }
 

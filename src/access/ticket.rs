@@ -3,8 +3,9 @@
 //! A ticket is worth one request within half a minute, so that one that ends up in an access log is worth nothing.
 
 use std::{
+    cmp::Reverse,
     collections::{HashMap, VecDeque},
-    net::IpAddr,
+    net::{IpAddr, Ipv6Addr},
     sync::Arc,
     time::Duration,
 };
@@ -29,6 +30,9 @@ const MAX_TICKETS: usize = 16_384;
 /// And of one holder: beyond it, a new ticket ends that holder's oldest, and nobody else's. All holders of one bearer
 /// token are one principal, and those behind one address may come back all at once after a restart.
 const MAX_OF_ONE: usize = 4_096;
+
+/// The share of its tickets that a place gives up for room.
+const ROOM_SHARE: usize = 64;
 
 /// The tickets that this process has issued, and that wait to be redeemed.
 #[derive(Debug)]
@@ -57,6 +61,19 @@ type Owner = (Arc<str>, Option<Arc<str>>);
 enum Place {
     Household(IpAddr),
     Unknown(Owner),
+}
+
+impl Place {
+    /// Where there is room to be made. Whoever has one IPv6 household may well have the 65,536 of a /48.
+    fn site(&self) -> Self {
+        match self {
+            Self::Household(IpAddr::V6(address)) => {
+                let network = address.to_bits() & (!0 << 80);
+                Self::Household(Ipv6Addr::from_bits(network).into())
+            }
+            place => place.clone(),
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -199,22 +216,34 @@ impl Store {
 
     /// Ends a ticket of the place that has most of them, and there of the holder who has most: whoever fills the store
     /// pays for it, and neither newcomers nor those who hold a few.
+    ///
+    /// Looking for them takes a while, so room is made for some of the next, too: a share of what that place has.
     fn make_room(&mut self) {
-        let mut places: HashMap<&Place, usize> = HashMap::new();
+        let mut sites: HashMap<Place, usize> = HashMap::new();
         for (holder, keys) in &self.of_one {
-            *places.entry(&holder.place).or_default() += keys.len();
+            *sites.entry(holder.place.site()).or_default() += keys.len();
         }
-        let fullest = places.into_iter().max_by_key(|(_, count)| *count);
-        let Some((place, _)) = fullest else {
+        let fullest = sites.into_iter().max_by_key(|(_, count)| *count);
+        let Some((site, count)) = fullest else {
             return;
         };
-        let there = self
+        let mut there: Vec<_> = self
             .of_one
             .iter()
-            .filter(|(holder, _)| holder.place == *place);
-        if let Some((holder, _)) = there.max_by_key(|(_, keys)| keys.len()) {
-            let holder = holder.clone();
-            self.drop_oldest_of(&holder);
+            .filter(|(holder, _)| holder.place.site() == site)
+            .map(|(holder, keys)| (keys.len(), holder.clone()))
+            .collect();
+        there.sort_unstable_by_key(|(count, _)| Reverse(*count));
+        let mut left = (count / ROOM_SHARE).max(1);
+        for (count, holder) in there {
+            let some = left.min((count / ROOM_SHARE).max(1));
+            for _ in 0..some {
+                self.drop_oldest_of(&holder);
+            }
+            left -= some;
+            if left == 0 {
+                return;
+            }
         }
     }
 }
@@ -334,6 +363,23 @@ mod tests {
             issue_at(&tickets, &crowd(n % 7), "192.0.2.2");
         }
         for text in [of_ana, of_ben, of_cid] {
+            assert!(tickets.redeem(&text).is_some());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_site_with_many_households_fills_the_store_at_its_own_cost() {
+        let tickets = Tickets::bounded(Clock::new(), 1_000, 30);
+        let shared = Principal::viewer("bearer");
+        let others: Vec<_> = (0..20)
+            .map(|n| issue_at(&tickets, &shared, &format!("192.0.2.{n}")))
+            .collect();
+        // A ticket from each of 3,000 households of one /48.
+        for n in 0..3_000 {
+            issue_at(&tickets, &shared, &format!("2001:db8:7:{n:x}::1"));
+            assert!(tickets.len() <= 1_000);
+        }
+        for text in others {
             assert!(tickets.redeem(&text).is_some());
         }
     }

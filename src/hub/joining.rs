@@ -369,6 +369,12 @@ impl Hub {
         if !view.has(reader) {
             return;
         }
+        let now_us = self.now_us();
+        // The system may give up a socket that takes nothing just before the hub does.
+        let patience_us = self.settings.stall_timeout.as_micros() as u64 / 4 * 3;
+        if reader.closing().is_none() && reader.is_stuck(now_us, patience_us, view.head()) {
+            self.counters.stalled.fetch_add(1, Ordering::Relaxed);
+        }
         let deserted = view.leave(reader);
         for channel in state
             .channels
@@ -384,7 +390,7 @@ impl Hub {
         self.active.fetch_sub(1, Ordering::Relaxed);
         let bytes = reader.bytes.load(Ordering::Relaxed);
         self.counters.left_bytes.fetch_add(bytes, Ordering::Relaxed);
-        lock(&self.departures).count(self.now_us());
+        lock(&self.departures).count(now_us);
         drop(reader.vacate());
         self.left.notify_waiters();
     }

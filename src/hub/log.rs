@@ -169,45 +169,64 @@ impl StreamLog {
     }
 }
 
-/// Only the newest event of each key counts: the log of the state class.
+/// Only the newest event of each key counts: the log of the state class. Tenants have keys of their own: what one
+/// publishes takes nothing from another.
 #[derive(Debug)]
 pub(crate) struct StateLog {
     max_keys: usize,
-    by_key: HashMap<Box<str>, Arc<Entry>>,
+    len: usize,
+    by_tenant: HashMap<Option<Box<str>>, Keys>,
 }
+
+type Keys = HashMap<Box<str>, Arc<Entry>>;
 
 impl StateLog {
     pub(crate) fn new(bounds: Bounds) -> Self {
         Self {
             max_keys: bounds.events.max(1),
-            by_key: HashMap::new(),
+            len: 0,
+            by_tenant: HashMap::new(),
         }
     }
 
-    /// State entries hold one event each.
+    /// State entries hold one event each. One key too many takes the place of the oldest of whoever has most.
     pub(crate) fn push(&mut self, entry: Arc<Entry>) {
-        let key = entry.source.key(0);
-        if let Some(held) = self.by_key.get_mut(key) {
+        let (tenant, key) = owner(&*entry.source);
+        let known = self.by_tenant.get_mut(&tenant);
+        if let Some(held) = known.and_then(|keys| keys.get_mut(key)) {
             *held = entry;
             return;
         }
-        let key = Box::from(key);
-        if self.by_key.len() >= self.max_keys
-            && let Some(oldest) = self
-                .by_key
-                .iter()
-                .min_by_key(|(_, held)| held.first)
-                .map(|(key, _)| key.clone())
-        {
-            self.by_key.remove(&oldest);
+        if self.len >= self.max_keys {
+            self.make_room();
         }
-        self.by_key.insert(key, entry);
+        let key = Box::from(key);
+        self.by_tenant.entry(tenant).or_default().insert(key, entry);
+        self.len += 1;
+    }
+
+    fn make_room(&mut self) {
+        let most = self.by_tenant.iter_mut().max_by_key(|(_, keys)| keys.len());
+        let Some((tenant, keys)) = most else {
+            return;
+        };
+        let oldest = keys.iter().min_by_key(|(_, held)| held.first);
+        if let Some(key) = oldest.map(|(key, _)| key.clone()) {
+            keys.remove(&key);
+            self.len -= 1;
+        }
+        if keys.is_empty() {
+            let tenant = tenant.clone();
+            self.by_tenant.remove(&tenant);
+        }
     }
 
     /// Another source for what is held of a key, under the same number: newcomers are told as things stand now, and
     /// whoever has been told is told nothing.
     pub(crate) fn refresh(&mut self, source: Arc<dyn Source>, unix_ms: u64) {
-        if let Some(held) = self.by_key.get_mut(source.key(0)) {
+        let (tenant, key) = owner(&*source);
+        let known = self.by_tenant.get_mut(&tenant);
+        if let Some(held) = known.and_then(|keys| keys.get_mut(key)) {
             *held = Arc::new(Entry::new(
                 held.first,
                 held.epoch,
@@ -223,8 +242,7 @@ impl StateLog {
     /// The newest of each key that come behind `seq`, oldest first.
     pub(crate) fn after(&self, seq: u64) -> Vec<Arc<Entry>> {
         let mut newest: Vec<_> = self
-            .by_key
-            .values()
+            .entries()
             .filter(|entry| entry.first > seq)
             .cloned()
             .collect();
@@ -233,12 +251,20 @@ impl StateLog {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.by_key.len()
+        self.len
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        self.by_key.values().map(|entry| entry.weight).sum()
+        self.entries().map(|entry| entry.weight).sum()
     }
+
+    fn entries(&self) -> impl Iterator<Item = &Arc<Entry>> {
+        self.by_tenant.values().flat_map(HashMap::values)
+    }
+}
+
+fn owner(source: &dyn Source) -> (Option<Box<str>>, &str) {
+    (source.tags(0).tenant.map(Box::from), source.key(0))
 }
 
 /// The log of a channel of any class.

@@ -54,6 +54,7 @@ use crate::{
     sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering, lock},
 };
 use departures::Departures;
+use entry::Entry;
 use log::{Bounds, Log, StateLog, StreamLog};
 use times::Times;
 use view::View;
@@ -130,6 +131,18 @@ struct Channel {
     published: u64,
 }
 
+impl Channel {
+    /// Who reads it and may see this. What a tenant's admin is told of others' viewers is nothing.
+    fn readers_of(&self, entry: &Entry) -> usize {
+        let tenant = entry.source.tags(0).tenant;
+        self.views
+            .iter()
+            .filter(|view| view.spec.tenant.is_none() || view.spec.tenant.as_deref() == tenant)
+            .map(|view| view.reader_count())
+            .sum()
+    }
+}
+
 /// What goes through the inbox.
 enum Message {
     Publish {
@@ -144,7 +157,7 @@ enum Message {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Published {
     pub(crate) position: Position,
-    /// Readers that have the channel in their set.
+    /// Readers that have the channel in their set, and are not of another tenant than the event.
     pub(crate) readers: usize,
 }
 
@@ -333,8 +346,12 @@ impl Hub {
         true
     }
 
+    /// The channel that hosts and clients call so. Hidden ones have names as well, but they are nobody's to say.
     pub(crate) fn channel_id(&self, name: &str) -> Option<ChannelId> {
-        lock(&self.state).by_name.get(name).copied()
+        let state = lock(&self.state);
+        let id = *state.by_name.get(name)?;
+        let channel = state.channels.get(id.0 as usize)?;
+        (!channel.info.hidden).then_some(id)
     }
 
     pub(crate) fn channel_info(&self, id: ChannelId) -> Option<Arc<ChannelInfo>> {

@@ -262,15 +262,18 @@ impl Reader {
         } else if now_us >= self.ages_us.load(Ordering::Relaxed) {
             self.close(CloseReason::MaxAge);
         }
+        match self.is_stuck(now_us, stall_us, head) {
+            true => Sweep::Stalled,
+            false => Sweep::Alive,
+        }
+    }
+
+    /// Whether there is something for it that it has not come for in so long.
+    pub(super) fn is_stuck(&self, now_us: u64, for_us: u64, head: u64) -> bool {
         let waits = self.armed.load(Ordering::SeqCst);
         let behind =
             self.cursor.load(Ordering::Relaxed) < head || self.beat_due.load(Ordering::Relaxed);
-        let away_us = now_us.saturating_sub(self.polled_us.load(Ordering::Relaxed));
-        if !waits && behind && away_us > stall_us {
-            Sweep::Stalled
-        } else {
-            Sweep::Alive
-        }
+        !waits && behind && self.idle_us(now_us) > for_us
     }
 
     /// How long ago it was polled last.

@@ -176,7 +176,7 @@ impl Hub {
                 touched(view);
             }
         }
-        let readers = channel.info.readers.load(Ordering::Relaxed);
+        let readers = reply.as_ref().map(|_| channel.readers_of(&entry));
         self.counters
             .published
             .fetch_add(u64::from(entry.len), Ordering::Relaxed);
@@ -187,6 +187,7 @@ impl Hub {
         if let Some(reply) = reply {
             let position = self.position_of(last);
             // Whoever asked may have gone.
+            let readers = readers.unwrap_or_default();
             let _ = reply.send(Published { position, readers });
         }
     }

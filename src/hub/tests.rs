@@ -479,6 +479,22 @@ async fn a_reader_that_is_not_polled_is_let_go_and_frees_its_place() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_reader_whose_socket_is_given_up_first_is_counted_as_stalled_as_well() {
+    for (away, stalled) in [(10, 0), (17, 1)] {
+        let house = House::new(settings());
+        let a = house.stream("a");
+        let mut reader = house.subscribe(&[a], Start::Latest);
+        assert!(drain(&mut reader).is_empty());
+        let patient = house.subscribe(&[a], Start::Latest);
+        house.publish(a, line("1")).await;
+        tokio::time::sleep(Duration::from_secs(away)).await;
+        drop(reader);
+        assert_eq!(house.hub.stats().stalled, stalled, "{away} s");
+        drop(patient);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_reader_with_nothing_to_read_is_never_taken_for_stuck() {
     let house = House::new(settings());
     let a = house.stream("a");

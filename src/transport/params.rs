@@ -1,6 +1,6 @@
 //! Parameters of streams and lists: filters, windows, places to begin. One reader for SSE, WebSocket and REST.
 
-use std::{num::NonZeroU32, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, num::NonZeroU32, sync::Arc, time::Duration};
 
 use http::HeaderMap;
 
@@ -110,15 +110,14 @@ fn types(query: &Query) -> Result<Vec<Arc<str>>, Refusal> {
     let Some(text) = query.get("type") else {
         return Ok(Vec::new());
     };
-    let types: Vec<_> = list(Some(text))
-        .map(|name| Arc::from(by_stream_name(name)))
-        .collect();
+    // In order and each once, as levels are.
+    let types: BTreeSet<_> = list(Some(text)).map(by_stream_name).collect();
     match types.is_empty() {
         true => Err(Refusal::bad_request(
             "type",
             "takes a comma-separated list of types",
         )),
-        false => Ok(types),
+        false => Ok(types.into_iter().map(Arc::from).collect()),
     }
 }
 
@@ -136,12 +135,16 @@ fn level(query: &Query) -> Result<Option<LevelFilter>, Refusal> {
     let Some(text) = query.get("level") else {
         return Ok(None);
     };
-    let levels: Result<Vec<Level>, _> = list(Some(text)).map(str::parse).collect();
+    // In order and each once: readers with equal filters share their view.
+    let levels: Result<BTreeSet<Level>, _> = list(Some(text)).map(str::parse).collect();
+    let levels = levels.map(Vec::from_iter);
     match levels {
-        Ok(levels) if !levels.is_empty() => Ok(Some(match (&levels[..], text.contains(',')) {
-            ([level], false) => LevelFilter::AtLeast(*level),
-            _ => LevelFilter::AnyOf(levels),
-        })),
+        Ok(levels) if !levels.is_empty() && text.len() <= MAX_CRITERION_BYTES => {
+            Ok(Some(match (&levels[..], text.contains(',')) {
+                ([level], false) => LevelFilter::AtLeast(*level),
+                _ => LevelFilter::AnyOf(levels),
+            }))
+        }
         _ => Err(Refusal::bad_request(
             "level",
             "takes trace, debug, info, warn or error, or a comma-separated list of them",
@@ -284,10 +287,10 @@ mod tests {
 
     #[test]
     fn an_event_may_be_asked_for_by_either_of_its_names() {
-        let types = filter(&query("type=request,stats_update,Tick"))
+        let types = filter(&query("type=stats_update,request,Tick,requests"))
             .unwrap()
             .types;
-        assert_eq!(types, ["requests", "stats", "Tick"].map(Arc::from));
+        assert_eq!(types, ["Tick", "requests", "stats"].map(Arc::from));
     }
 
     #[test]
@@ -295,9 +298,12 @@ mod tests {
         let of = |text| filter(&query(text)).unwrap().level;
         assert_eq!(of("level=warn"), Some(LevelFilter::AtLeast(Level::Warn)));
         assert_eq!(
-            of("level=WARN,debug"),
-            Some(LevelFilter::AnyOf(vec![Level::Warn, Level::Debug]))
+            of("level=WARN,debug,warn"),
+            Some(LevelFilter::AnyOf(vec![Level::Debug, Level::Warn]))
         );
+        // However often a level is said, there are five.
+        let text = "info,".repeat(52);
+        assert!(filter(&query(&format!("level={text}"))).is_err());
         assert_eq!(of("_=1"), None);
     }
 

@@ -32,7 +32,7 @@ pub(crate) struct Wanted {
     /// Of the token that it goes on with.
     pub(super) session: Option<Session>,
     /// Why the token that it was to go on with is not taken.
-    refused: Option<TokenError>,
+    pub(super) refused: Option<TokenError>,
 }
 
 impl Wanted {
@@ -225,10 +225,7 @@ pub(crate) fn view_spec(
     let all = selection.names.iter().any(|name| name == "all");
     // Also those that `all` would hide: a selection is kept, and goes into a token, so it holds nothing but channels.
     for name in selection.names.iter().filter(|name| *name != "all") {
-        if runtime.hub.channel_id(name).is_none() {
-            return Err(unknown_channel(&runtime.hub, principal, name));
-        }
-        principal.require_channel(name)?;
+        require(&runtime.hub, principal, name)?;
     }
     if all && principal.may_read("all") {
         let mut replaced = Vec::new();
@@ -303,6 +300,16 @@ fn variant_of(
         )
         .with_header(header::RETRY_AFTER, HeaderValue::from_static("60"))
     })
+}
+
+/// Whether there is the channel, and whether the principal may read it. What it may not read is forbidden whether it is
+/// there or not: that is not to be found out.
+pub(crate) fn require(hub: &Hub, principal: &Principal, name: &str) -> Result<(), Refusal> {
+    principal.require_channel(name)?;
+    match hub.channel_id(name) {
+        Some(_) => Ok(()),
+        None => Err(unknown_channel(hub, principal, name)),
+    }
 }
 
 /// Names the channels that there are, as far as the principal may know of them.

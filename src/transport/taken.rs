@@ -27,7 +27,9 @@ fn taken(route: Route<'_>) -> (&'static [&'static str], bool) {
         Route::Errors | Route::Requests => (&["limit"], true),
         Route::Slow => (&["limit", "range"], true),
         Route::Connections => (&["limit"], false),
-        Route::Stream | Route::StreamReconnect | Route::Ws("" | "/") => (&LISTED, true),
+        Route::Stream | Route::StreamReconnect | Route::Ws("" | "/" | "/reconnect") => {
+            (&LISTED, true)
+        }
         // The path says the channel.
         Route::StreamChannel(_) | Route::Ws(_) => (&PACE, true),
         _ => (&[], false),

@@ -242,3 +242,56 @@ async fn a_reconnect_token_brings_back_channels_filter_and_position() {
     assert_eq!(first["data"]["resume"]["verdict"], "full");
     assert_eq!(items(&mut socket, 1).await, [1]);
 }
+
+#[tokio::test]
+async fn a_position_in_the_url_holds_for_the_first_that_is_read() {
+    let host = host().await;
+    let mut socket = Socket::open(host.address, "/ws/news").await;
+    publish(&host, 0);
+    let since = socket.wait_for("Item").await["id"].clone();
+    drop(socket);
+    for n in 1..4 {
+        publish(&host, n);
+    }
+    let path = format!("/ws?since={}", since.as_str().unwrap());
+    let mut socket = Socket::open(host.address, &path).await;
+    let first = socket.wait_for("connection_established").await;
+    // Nothing is read yet, so nothing goes on either.
+    assert_eq!(first["data"]["resume"]["verdict"], "fresh");
+    let subscribe = json!({"channels": ["news"]});
+    socket.ask("subscribe", subscribe.clone()).await;
+    let subscribed = socket.wait_for("subscribed").await;
+    assert_fields(
+        &subscribed["data"]["resume"],
+        json!({"verdict": "full", "replayed": 3}),
+    );
+    assert_eq!(items(&mut socket, 3).await, [1, 2, 3]);
+    // Once: what is read later goes on from where it is.
+    socket.ask("unsubscribe", subscribe.clone()).await;
+    socket.wait_for("unsubscribed").await;
+    socket.ask("subscribe", subscribe).await;
+    let again = socket.wait_for("subscribed").await;
+    assert!(again["data"]["resume"].is_null(), "{again}");
+    publish(&host, 4);
+    assert_eq!(items(&mut socket, 1).await, [4]);
+}
+
+#[tokio::test]
+async fn a_reconnect_token_that_is_no_good_is_said_to_be_and_reads_what_the_url_names() {
+    let host = host().await;
+    for path in [
+        "/ws/reconnect?token=abc&channels=news",
+        "/ws/news?token=abc",
+    ] {
+        let mut socket = Socket::open(host.address, path).await;
+        let first = socket.wait_for("connection_established").await;
+        assert_fields(
+            &first["data"],
+            json!({"channels": ["news"], "token_refused": "invalid"}),
+        );
+        assert_eq!(first["data"]["resume"]["verdict"], "lost", "{path}");
+    }
+    let mut socket = Socket::open(host.address, "/ws/reconnect?token=abc").await;
+    let first = socket.wait_for("connection_established").await;
+    assert_eq!(first["data"]["channels"], json!([]));
+}

@@ -45,14 +45,7 @@ pub(crate) async fn broadcast(
         let what = "takes one channel: 'all' is how a reader asks for every one";
         return Err(wrong("channel", what));
     }
-    if runtime.hub.channel_id(&channel).is_none() {
-        return Err(stream::unknown_channel(
-            &runtime.hub,
-            &caller.principal,
-            &channel,
-        ));
-    }
-    caller.principal.require_channel(&channel)?;
+    stream::require(&runtime.hub, &caller.principal, &channel)?;
     // What a tenant's admin says is for that tenant.
     let own = caller.principal.tenant_id().map(ToOwned::to_owned);
     let tenant = own.or(tenant);

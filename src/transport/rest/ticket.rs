@@ -11,7 +11,7 @@ use crate::{
         answer::{self, Answer, Refusal},
         body::{self, Fields},
         caller::Caller,
-        stream::unknown_channel,
+        stream::require,
     },
 };
 
@@ -59,14 +59,8 @@ fn confined_to(
         return Ok(None);
     };
     for name in names.iter().filter(|name| *name != "all") {
-        if runtime.hub.channel_id(name).is_none() {
-            return Err(unknown_channel(&runtime.hub, &caller.principal, name).of_field("channels"));
-        }
-        if !caller.principal.may_read(name) {
-            let sentence =
-                format!("field 'channels': the credentials do not cover channel '{name}'");
-            return Err(Refusal::forbidden("channel_forbidden", sentence));
-        }
+        require(&runtime.hub, &caller.principal, name)
+            .map_err(|refusal| refusal.of_field("channels"))?;
     }
     if names.iter().any(|name| name == "all") {
         return Ok(None);

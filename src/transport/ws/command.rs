@@ -6,6 +6,7 @@ use super::codec::msgpack;
 use crate::{
     refusal::shown,
     transport::{
+        names::{MAX_NAMES, bounded},
         params::{CRITERIA, PACE},
         query::Query,
     },
@@ -53,8 +54,6 @@ impl Fault {
     }
 }
 
-/// More channels than there can be are not listed by mistake.
-const MAX_NAMES: usize = 256;
 /// The longest data of a `ping` that comes back.
 const MAX_ECHO_BYTES: usize = 1024;
 
@@ -169,7 +168,7 @@ fn names(data: &mut Map<String, Value>) -> Result<Vec<String>, Fault> {
         .find_map(|name| data.remove(name));
     let names: Vec<String> = match listed {
         Some(Value::String(name)) => vec![name],
-        Some(Value::Array(names)) if names.len() <= MAX_NAMES => {
+        Some(Value::Array(names)) => {
             let text = |name| match name {
                 Value::String(name) => Ok(name),
                 _ => Err(wrong()),
@@ -178,10 +177,11 @@ fn names(data: &mut Map<String, Value>) -> Result<Vec<String>, Fault> {
         }
         _ => return Err(wrong()),
     };
-    match names.is_empty() {
-        true => Err(wrong()),
-        false => Ok(names),
+    if names.is_empty() {
+        return Err(wrong());
     }
+    bounded(names.iter().map(String::as_str), MAX_NAMES)
+        .map_err(|what| Fault::bad(format!("'channels' {what}")))
 }
 
 /// The members of a filter as the pairs of a query: there is one reader of filters.

@@ -6,13 +6,7 @@ use crate::{
     access::Principal,
     hub::{Form, Subscription, ViewSpec},
     runtime::Runtime,
-    transport::{
-        answer::Refusal,
-        connections::Selection,
-        params,
-        query::Query,
-        stream::{self, unknown_channel},
-    },
+    transport::{answer::Refusal, connections::Selection, params, query::Query, stream},
 };
 
 /// See the module's documentation.
@@ -76,9 +70,8 @@ impl Reading {
         principal: &Principal,
     ) -> Result<(), Refusal> {
         let all = |name: &String| name == "all";
-        let is_unknown = |name: &&String| !all(name) && runtime.hub.channel_id(name).is_none();
-        if let Some(name) = names.iter().find(is_unknown) {
-            return Err(unknown_channel(&runtime.hub, principal, name));
+        for name in names.iter().filter(|name| !all(name)) {
+            stream::require(&runtime.hub, principal, name)?;
         }
         let held = &mut self.selection.names;
         if names.iter().any(all) {
@@ -120,13 +113,6 @@ impl Reading {
         principal: &Principal,
     ) -> Result<ViewSpec, Refusal> {
         self.parsed()?;
-        // Also those that `all` would hide.
-        for name in self.selection.names.iter().filter(|name| *name != "all") {
-            if runtime.hub.channel_id(name).is_none() {
-                return Err(unknown_channel(&runtime.hub, principal, name));
-            }
-            principal.require_channel(name)?;
-        }
         let (selection, form) = (self.selection.clone(), self.form);
         let query = &self.parsed()?.query;
         stream::view_spec(runtime, principal, &selection, query, form)

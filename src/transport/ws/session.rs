@@ -65,6 +65,8 @@ const ROUNDS: usize = 32;
 pub(super) struct Terms {
     pub(super) encoding: Encoding,
     pub(super) deflate: bool,
+    /// Why the reconnect token that was brought is not taken.
+    pub(super) token_refused: Option<&'static str>,
 }
 
 #[derive(Debug)]
@@ -79,6 +81,8 @@ struct Closing {
     until_us: u64,
     /// The client's Close frame has come.
     heard: bool,
+    /// It never will: what comes after broken rules is not read.
+    deaf: bool,
 }
 
 /// See the module's documentation.
@@ -88,8 +92,8 @@ pub(super) struct Session {
     terms: Terms,
     decoder: Decoder,
     reading: Reading,
-    /// Where to begin once it is known who asks.
-    start: Start,
+    /// Where to begin once it is known who asks, and for what.
+    start: Option<Start>,
     head: Box<Parts>,
     lobby: Option<Lobby>,
     feed: Option<Entered>,
@@ -142,7 +146,7 @@ impl Session {
             terms,
             decoder: Decoder::new(inbound),
             reading,
-            start,
+            start: Some(start),
             head: Box::new(head),
             lobby,
             feed,
@@ -159,7 +163,15 @@ impl Session {
             shared,
         };
         session.rearm(now_us);
+        session.begin();
         session
+    }
+
+    /// Whoever reads has begun where it wanted to.
+    fn begin(&mut self) {
+        if self.feed.is_some() && !self.reading.selection.names.is_empty() {
+            self.start = None;
+        }
     }
 
     fn runtime(&self) -> &Arc<Runtime> {
@@ -253,6 +265,9 @@ impl Session {
                     }
                     Err(violation) => {
                         self.close(violation.code, violation.reason, None);
+                        if let Some(closing) = &mut self.closing {
+                            closing.deaf = true;
+                        }
                         return;
                     }
                 }
@@ -304,9 +319,13 @@ impl Session {
             Poll::Pending => false,
         };
         let (waits, flushed) = (wire.queued() > 0, wire.is_flushed());
-        if self.closing.is_some_and(|closing| closing.heard)
+        // Section 7.1.1 of RFC 6455: the server ends the connection first. Towards one whose Close can't be heard, its own
+        // half of it, so that what was said last arrives.
+        if let Some(closing) = self.closing
+            && (closing.heard || closing.deaf)
             && flushed
             && wire.poll_shutdown(cx).is_ready()
+            && closing.heard
         {
             return Err(Over);
         }

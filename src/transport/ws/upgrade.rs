@@ -14,6 +14,7 @@ use super::{
     session::{Entered, Lobby, Opening, Session, Terms},
 };
 use crate::{
+    access::TokenError,
     hub::Form,
     middleware::OwnBody,
     transport::{
@@ -27,6 +28,9 @@ use crate::{
     },
 };
 
+/// `/ws/reconnect`: no channel may have this name.
+const RECONNECT: &str = "reconnect";
+
 /// `/ws…`: answers with the handshake, and leaves a connection behind.
 pub(crate) async fn open(
     shared: &Arc<Shared>,
@@ -36,6 +40,13 @@ pub(crate) async fn open(
 ) -> Result<Answer, Refusal> {
     let protocol = parts.extensions.get::<Protocol>().map(Protocol::as_str);
     let (mut names, tenant) = place(rest)?;
+    if names == [RECONNECT] {
+        if query.get_text("token").is_none() {
+            let what = "takes the reconnect token of an earlier connection";
+            return Err(Refusal::bad_request("token", what));
+        }
+        names.clear();
+    }
     if names.is_empty() {
         names = params::channels(&query)?;
     }
@@ -68,10 +79,6 @@ pub(crate) async fn open(
             Err(refusal) => return Err(refusal),
         },
     };
-    let terms = Terms {
-        encoding: accepted.encoding,
-        deflate: accepted.deflate.is_some(),
-    };
     let form = form_of(accepted.encoding, accepted.deflate);
     let mut wanted = Wanted::new(names, query.clone(), parts);
     let head = slim(parts);
@@ -84,6 +91,11 @@ pub(crate) async fn open(
             Err(why) => wanted.lost(why),
         };
     }
+    let terms = Terms {
+        encoding: accepted.encoding,
+        deflate: accepted.deflate.is_some(),
+        token_refused: wanted.refused.map(TokenError::as_str),
+    };
     let Wanted {
         mut selection,
         start,

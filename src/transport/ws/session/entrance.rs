@@ -54,7 +54,7 @@ pub(in super::super) struct Entered {
 }
 
 impl Entered {
-    /// Joins the hub, within the limits.
+    /// Joins the hub, within the limits. One that reads nothing yet begins when it does.
     pub(in super::super) fn enter(
         shared: &Shared,
         head: &Parts,
@@ -72,6 +72,10 @@ impl Entered {
         }
         let address = shared.gate.client_ip(head);
         let seat = connections.admission.admit(&principal, address)?;
+        let start = match reading.selection.names.is_empty() {
+            true => Start::Latest,
+            false => start,
+        };
         let subscribed = runtime.hub.subscribe(spec, start);
         let mut subscription = subscribed.map_err(full_or_closed)?;
         reading.set_rate(&mut subscription);

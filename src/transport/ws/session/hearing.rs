@@ -97,11 +97,21 @@ impl Session {
         let mut kept = lock(&connection.selection);
         let mut reading = self.reading.clone();
         reading.selection = kept.get();
+        let reads_nothing = reading.selection.names.is_empty();
+        let mut begins = false;
         let spec = edit(&mut reading, runtime, &connection.principal)
             .and_then(|()| reading.spec(runtime, &connection.principal));
         let refusal = match spec {
             Ok(spec) => {
-                entered.subscription.retarget(spec);
+                // The URL's position is that of the first that is read.
+                let reads = !reading.selection.names.is_empty();
+                match self.start.take_if(|_| reads) {
+                    Some(start) if reads_nothing && start != Start::Latest => {
+                        entered.subscription.restart(spec, start);
+                        begins = true;
+                    }
+                    _ => entered.subscription.retarget(spec),
+                }
                 reading.set_rate(&mut entered.subscription);
                 kept.set(reading.selection.clone());
                 self.reading = reading;
@@ -111,7 +121,7 @@ impl Session {
         };
         drop(kept);
         match refusal {
-            None => self.say_subscribed(kind, false),
+            None => self.say_subscribed(kind, begins),
             Some(refusal) => self.refuse(&refusal),
         }
     }
@@ -127,7 +137,10 @@ impl Session {
             .reading
             .spec(&self.shared.runtime, &connection.principal);
         let refusal = spec
-            .map(|spec| entered.subscription.restart(spec, start))
+            .map(|spec| {
+                self.start = None;
+                entered.subscription.restart(spec, start);
+            })
             .err();
         drop(kept);
         match refusal {

@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     access::{Gate, Principal},
+    hub::Start,
     refusal::Refusal,
 };
 
@@ -128,10 +129,12 @@ impl Session {
             selection.query.clear();
         }
         let (shared, reading) = (&self.shared, &mut self.reading);
-        match Entered::enter(shared, &self.head, principal, reading, self.start, None) {
+        let start = self.start.unwrap_or(Start::Latest);
+        match Entered::enter(shared, &self.head, principal, reading, start, None) {
             Ok(entered) => {
                 self.feed = Some(entered);
                 self.lobby = None;
+                self.begin();
                 Gate::forget_extensions(&mut self.head);
                 self.establish();
             }

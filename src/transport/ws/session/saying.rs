@@ -73,7 +73,7 @@ impl Session {
             heartbeat_ms: runtime.config.heartbeat_interval.as_millis() as u64,
             instance: &runtime.config.instance,
             resume: entered.subscription.resume(),
-            token_refused: None,
+            token_refused: self.terms.token_refused,
             timestamp: runtime.clock.unix_seconds(),
         };
         // Borrowed from the session, so it becomes a value before the session sends it.
@@ -123,6 +123,7 @@ impl Session {
         self.closing = Some(Closing {
             until_us: now_us + micros(CLOSE_TIMEOUT),
             heard,
+            deaf: false,
         });
         self.rearm(now_us);
     }
