@@ -24,12 +24,15 @@ impl RealtimeHandle {
     /// Wraps a listener so that every connection
     /// - sends small events at once (`TCP_NODELAY`; `axum::serve` leaves Nagle's algorithm on, which makes an event
     ///   wait for the acknowledgement of the one before),
-    /// - is closed by the kernel when a peer has acknowledged nothing for
+    /// - is closed by the kernel when a peer has acknowledged nothing, or had no room for a segment, for
     ///   [`stall_timeout`](crate::RealtimeConfig::stall_timeout) although there is something to send
     ///   (`TCP_USER_TIMEOUT`, RFC 5482; Linux and Android): hyper stops asking for events while a socket is full, so
     ///   nothing above the kernel would notice,
     /// - is probed after 30 s of silence (`SO_KEEPALIVE`),
     /// - keeps at most about 256 KiB in the kernel for a peer that does not read (`SO_SNDBUF`).
+    ///
+    /// A client that has yet to send its whole request head is the server's to end; `axum::serve` has no timeout for
+    /// that.
     ///
     /// ```no_run
     /// # async fn serve(app: axum::Router, realtime: tower_realtime::RealtimeLayer) -> std::io::Result<()> {

@@ -245,7 +245,10 @@ impl RealtimeHandle {
     }
 
     /// Closes every stream with a `drain` event, evenly over a window, refuses new ones, turns readiness to 503,
-    /// then ends the background tasks. Returns when everybody has left, at the latest a second after the window.
+    /// then ends the background tasks. Returns when everybody has left, at the latest a second after the window: at
+    /// once where nobody is there.
+    ///
+    /// Call it before the server's own shutdown: a balancer is still answered then, and learns of the 503.
     ///
     /// Cancel safe: what has begun goes on.
     pub async fn drain(&self, window: Duration) {

@@ -32,7 +32,7 @@
 //! | `/realtime/` | the page (feature `dashboard`) |
 //! | `/stream/{channel}`, `/stream?channels=a,b` | Server-Sent Events: `stats`, `logs`, `providers`, `requests`, `alerts`, `system`, the host's own channels, `all` |
 //! | `/stream/reconnect?token=` | the subscription and the position of an earlier stream |
-//! | `/ws/{channel}`, `/ws`, `/ws/tenant/{id}` | the same over WebSocket (feature `ws`) |
+//! | `/ws/{channel}`, `/ws`, `/ws/tenant/{id}`, `/ws/reconnect?token=` | the same over WebSocket (feature `ws`) |
 //! | `/api/realtime/…` | `info`, `metrics`, `series`, `breakdown`, `errors`, `slow`, `providers[/{id}[/metrics]]`, `overview`, `requests`, `hub/stats`, `connections[/{id}]`, `broadcast`, `test-connection`, `ticket`, `health/live`, `health/ready` |
 //!
 //! Mount points are settings. Everything else is the host's: whole segments are matched, `/streams` is not ours.
@@ -54,9 +54,10 @@
 //! A parameter that means something is never passed over: a value that is not taken (an empty one, too), one that is
 //! given twice, and one that this path does not look at although another does (`limit` on a stream, `window` on a
 //! list) are 400 with the name and what is taken. Names that mean nothing anywhere, such as `_=1795236984` against
-//! caches, are nobody's business, and are not kept. A position is never an error: one that can't be read is unknown,
-//! and the stream says `lost`. `series` takes any of its steps for any range, and where it keeps no points that fine,
-//! the `step` in the answer is the one that it took.
+//! caches, are nobody's business, and are not kept. A position is never an error: the first one counts, one that can't
+//! be read is unknown, and the stream says `lost`. Nor is a reconnect token (`lost` as well), nor a ticket where other
+//! credentials suffice. `series` takes any of its steps for any range, and where it keeps no points that fine, the
+//! `step` in the answer is the one that it took.
 //!
 //! # WebSocket
 //!
@@ -91,14 +92,39 @@
 //!
 //! Who may look is the first argument: [`Access::loopback`], [`Access::bearer`], [`Access::check`],
 //! `Access::jwt` (feature `jwt`) or [`Access::public`]. A viewer of a tenant sees that tenant's events and numbers
-//! only; what changes anything needs an admin under every policy. Browsers can't send headers with EventSource: a
-//! cookie works by itself, a token is exchanged for a single-use ticket.
+//! only, and the keys of a [state](ChannelConfig::state) channel are each tenant's own; what changes anything needs an
+//! admin under every policy. Browsers can't send headers with EventSource: a cookie works by itself, a token is
+//! exchanged for a single-use ticket.
 //!
 //! # Shutdown
 //!
 //! An open stream holds a graceful shutdown for ever. Give [`RealtimeConfig::shutdown`] the token that ends the
 //! server, or call [`RealtimeHandle::drain`]: every stream ends with an event that says when to come back. The
-//! background tasks end with it, or with the last layer, service and handle.
+//! background tasks end with it, or with the last layer, service and handle. Behind a load balancer, drain first and
+//! stop the server afterwards: `health/ready` is 503 as soon as the drain has begun, and somebody has to answer it.
+//!
+//! # How a stream ends
+//!
+//! Before the server ends a stream or socket on purpose, it sends a `drain`: `{"reason", "retry_ms"}`, over SSE with a
+//! `retry:` of the same time, one to three seconds.
+//!
+//! | `reason` | why | come back |
+//! |---|---|---|
+//! | `shutdown` | the host shuts down or drains | after `retry_ms` |
+//! | `stalled` | it made no progress for [`RealtimeConfig::stall_timeout`] ([slow readers](guide::slow_readers)); told only if it reads again | after `retry_ms`, with its position |
+//! | `max_age` | it has reached [`RealtimeConfig::max_age`] | at once, with its position |
+//! | `expired` | its credentials have run out | with newer ones |
+//! | `kicked` | an admin has ended it | no |
+//! | `replaced` | its session goes on in another connection, which brought its reconnect token | no |
+//!
+//! SSE has no other way than the reason to say that a client should stay away: an EventSource comes back by itself after
+//! `retry:`, unless its page closes it. One that was kicked is in again after that, unless its access is taken away; and
+//! two clients that share one reconnect token and come back at each `replaced` take the session from each other for
+//! ever. A connection that breaks without a `drain` may come back at any time, with its position.
+//!
+//! Where there is no room, the answer is 429 or 503 in JSON, with `Retry-After`. An EventSource closes for good at any
+//! status but 200, so a browser's (`Accept: text/event-stream` with `Sec-Fetch-Mode`) gets 200, `retry:` and a single
+//! event `busy` (`{"retry_ms"}`), and comes back by itself. It looks the same when the server is shutting down.
 //!
 //! # How it works
 //!

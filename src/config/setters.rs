@@ -93,6 +93,10 @@ impl RealtimeConfig {
     /// After how long a reader is let go that has events waiting and takes none of them. Takes 100 ms to 1 h.
     /// Defaults to 20 s.
     ///
+    /// Events are taken when a good part of the socket's buffer is free again: behind the guarded listener, a client
+    /// that reads less than some 5 to 10 kB a second of a busy stream is let go although it reads. The guide on slow
+    /// readers says more.
+    ///
     /// Longer: a stalled reader keeps its connection, and the bytes that its socket has already been handed. Shorter:
     /// a laptop that sleeps for a moment has to reconnect and resume.
     #[must_use]

@@ -59,7 +59,7 @@ impl ChannelConfig {
         Self::new(Class::Stream, Priority::Normal)
     }
 
-    /// Only the newest event of each [key](crate::Event::key) counts.
+    /// Only the newest event of each [key](crate::Event::key) counts. Each tenant has its own keys.
     pub fn state() -> Self {
         Self::new(Class::State, Priority::Normal)
     }
