@@ -847,19 +847,27 @@ impl World {
         range.filter(|sent| sent.is_for(spec)).count() as u64
     }
 
-    /// A reader that stops somewhere: what it was told to have passed, it has had or was told to miss.
+    /// A reader that stops somewhere: what it was told to have passed, it has had or was told to miss; and so it is
+    /// where others see it to be, who give it a token to go on from there.
     fn check_no_silent_loss(&self, reader: &Watched) {
+        let Watched { subscription, .. } = reader;
+        let seen = subscription
+            .reader
+            .told
+            .load(crate::sync::Ordering::Relaxed);
+        assert_eq!(seen, subscription.position().seq);
+        let to = reader.told.max(seen);
         for (place, account) in &reader.accounts {
             if self.channels[*place].is_state {
                 continue;
             }
-            let wanted = self.wanted(&reader.spec, *place, account.from, reader.told);
+            let wanted = self.wanted(&reader.spec, *place, account.from, to);
             assert!(
                 account.untold || account.delivered + account.missed >= wanted,
                 "{}: {wanted} events in ({}, {}], {account:?}",
                 self.channels[*place].name,
                 account.from,
-                reader.told
+                to
             );
         }
     }
