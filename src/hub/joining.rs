@@ -270,6 +270,7 @@ impl Hub {
                 .is_some_and(|channel| spec.wants(&channel.info))
         };
         subscription.retain_skipped(|skipped| wants(skipped.channel.id));
+        subscription.retain_decided(wants);
         subscription.queue.retain_mut(|queued| match queued {
             Queued::Packed(_) | Queued::Ahead { .. } => false,
             // The rest of it is read again.
@@ -324,6 +325,7 @@ impl Hub {
         subscription.floors = begin.floors;
         subscription.done.clear();
         subscription.retain_skipped(|_| false);
+        subscription.retain_decided(|_| false);
         subscription.queue = queue;
         subscription.resume = resume.kept();
         subscription

@@ -118,7 +118,11 @@ impl Subscription {
     /// At most so many events of stream channels a second; the rest is skipped and reported.
     pub(crate) fn limit_rate(&mut self, events: NonZeroU32) {
         self.tell_skipped();
-        self.rate = Some(Box::new(RateLimit::new(events, self.hub.now_us())));
+        let mut rate = RateLimit::new(events, self.hub.now_us());
+        if let Some(before) = &mut self.rate {
+            rate.decided = std::mem::take(&mut before.decided);
+        }
+        self.rate = Some(Box::new(rate));
     }
 
     /// As many events as there are, again.
@@ -249,8 +253,17 @@ impl Subscription {
         if self.is_owed_gaps() {
             return !self.gaps_are_due();
         }
-        self.set_told(self.told.max(head).max(self.cursor));
+        self.has_all(head);
         true
+    }
+
+    /// Nothing lies before it up to there.
+    #[inline]
+    fn has_all(&mut self, head: u64) {
+        self.set_told(self.told.max(head).max(self.cursor));
+        if let Some(rate) = &mut self.rate {
+            rate.decided = Vec::new();
+        }
     }
 
     /// As [`poll_read`](Self::poll_read), without waiting.
@@ -299,7 +312,7 @@ impl Subscription {
                 }
                 // What is behind the cursor has all been told, be it by a gap that had no event after it.
                 ViewRead::Empty if !self.is_owed_gaps() => {
-                    self.set_told(self.told.max(head).max(self.cursor));
+                    self.has_all(head);
                     break;
                 }
                 ViewRead::Empty => {
@@ -324,7 +337,10 @@ impl Subscription {
                 self.set_floor(of, through.unwrap_or(0));
                 self.hand_over_gap(gap)
             }
-            Queued::Skipped(skipped) => self.hand_over_gap(self.gap_of(skipped)),
+            Queued::Skipped(skipped) => {
+                self.note_told(&skipped);
+                self.hand_over_gap(self.gap_of(skipped))
+            }
             Queued::Packed(packed) => self.deliver(packed, None),
             Queued::Ahead {
                 channel,
