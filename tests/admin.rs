@@ -702,3 +702,31 @@ async fn channels_that_are_not_listed_have_no_name_for_anybody() {
         answer.refusal(404);
     }
 }
+
+/// A token that comes with a change goes on from where the client has been told, not from where its reader has read.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_that_comes_with_a_change_passes_over_nothing_that_was_not_told() {
+    let host = Host::configured(named(), Router::new()).await;
+    for name in ["a", "b"] {
+        host.rt.channel(name, ChannelConfig::stream()).unwrap();
+    }
+    let mut thinned = stream(&host, "/stream/a?max_rate=1", "ana").await;
+    publish(&host, "a", 1);
+    let first = thinned.wait_for("Tick").await;
+    // Skipped, and within the second in which that is not told.
+    for n in 2..=5 {
+        publish(&host, "a", n);
+    }
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    let path = format!("{CONNECTIONS}/{}/subscribe", id_of(&thinned));
+    let changed = post(&host, &path, "ana", json!({"channels": ["b"]}))
+        .await
+        .data();
+    drop(thinned);
+    let token = changed["reconnect_token"].as_str().unwrap();
+    let mut back = stream(&host, &format!("/stream/reconnect?token={token}"), "ana").await;
+    assert_eq!(back.established.data["resume"]["replayed"], 4);
+    let second = back.wait_for("Tick").await;
+    assert_eq!(second.data["n"], 2);
+    assert_eq!(second.seq(), first.seq() + 1);
+}

@@ -64,7 +64,8 @@ impl State {
                 }
             }
             Start::Ago(ago) => {
-                let since_us = now_us.saturating_sub(ago.as_micros() as u64);
+                let since_us =
+                    now_us.saturating_sub(u64::try_from(ago.as_micros()).unwrap_or(u64::MAX));
                 let first = streams().filter_map(|(_, log)| log.first_since(since_us));
                 let cursor = before(first.min());
                 match streams().any(|(_, log)| log.has_evicted_since(since_us)) {
@@ -78,24 +79,28 @@ impl State {
             }
             Start::Last(count) => {
                 let count = count as usize;
-                let mut newest = Vec::new();
+                // The numbers of each log's newest that pass. Each entry is looked at once: this is under the hub's
+                // lock.
+                let mut newest: Vec<u64> = Vec::new();
+                let mut items = VecDeque::new();
                 for (_, log) in streams() {
-                    let mut items = VecDeque::new();
-                    let mut taken = 0;
+                    let enough = newest.len().saturating_add(count);
                     for entry in log.newest_first() {
-                        if taken >= count {
+                        if newest.len() >= enough {
                             break;
                         }
                         spec.select(entry, 0..entry.len, &mut items);
-                        taken = items.iter().map(|item| item.range.len()).sum();
-                    }
-                    for Item { entry, range } in items {
-                        newest.extend(range.map(|index| entry.first + u64::from(index)));
+                        for Item { entry, range } in items.drain(..) {
+                            newest.extend(range.map(|index| entry.first + u64::from(index)));
+                        }
                     }
                 }
-                newest.sort_unstable();
-                let first = newest.get(newest.len().saturating_sub(count));
-                let begin = at(before(first.copied()), Verdict::Full);
+                let older = newest.len().saturating_sub(count);
+                let first = match older < newest.len() {
+                    true => Some(*newest.select_nth_unstable(older).1),
+                    false => None,
+                };
+                let begin = at(before(first), Verdict::Full);
                 match newest.len() < count {
                     true => Begin {
                         reaches_back: true,
@@ -201,6 +206,42 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_filtered_count_looks_at_each_event_once() {
+        /// How long it takes to begin with all that is held.
+        async fn took(events: usize) -> Duration {
+            let house = House::new(HubSettings {
+                replay_capacity: events,
+                replay_bytes: 1 << 30,
+                ..settings()
+            });
+            let a = house.stream("a");
+            for n in 0..events {
+                house.hub.publish(a, line("z")).unwrap();
+                if n % 512 == 0 {
+                    tokio::time::sleep(Duration::from_millis(30)).await;
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(30)).await;
+            let mut filtered = spec(&[a]);
+            filtered.filter = Filter {
+                user: Some("z".into()),
+                ..Filter::default()
+            };
+            let once = || {
+                let begun = std::time::Instant::now();
+                let start = Start::Last(u32::MAX);
+                let reader = house.hub.subscribe(filtered.clone(), start).unwrap();
+                assert_eq!(reader.resume().replayed, events as u64);
+                begun.elapsed()
+            };
+            (0..5).map(|_| once()).min().unwrap()
+        }
+        let (few, many) = (took(2_000).await, took(32_000).await);
+        // Sixteen times as many took more than a hundred times as long where each was added up anew.
+        assert!(many < few * 64, "{few:?} for 2,000, {many:?} for 32,000");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn the_last_so_long_says_what_was_let_go_of_it() {
         let (house, channels) = house().await;
         // The 12th was published one second and a half ago.
@@ -221,6 +262,11 @@ mod tests {
             let first = told.first().filter(|told| told.starts_with("gap"));
             assert_eq!(first, gap.as_ref(), "{ago:?}: {told:?}");
         }
+        // Longer than microseconds can be counted.
+        let mut ever = house.subscribe(&channels, Start::Ago(Duration::from_secs(u64::MAX)));
+        assert_eq!(drain(&mut ever)[0], "gap a 7 Evicted");
+        let mut ever = house.subscribe(&channels, Start::parse("213503983d"));
+        assert_eq!(drain(&mut ever)[0], "gap a 7 Evicted");
         let mut reader = house.subscribe(&channels[1..], Start::Ago(Duration::from_secs(60)));
         assert_eq!(reader.resume().verdict, Verdict::Full);
         assert_eq!(drain(&mut reader), ["b 6 6", "b 12 12"]);

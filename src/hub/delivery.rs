@@ -69,7 +69,7 @@ impl Subscription {
     pub(super) fn deliver(&mut self, packed: Packed, block: Option<(Block, Option<Link>)>) -> Read {
         // A read of the logs has moved the cursor already, to the end of what it queued.
         self.cursor = self.cursor.max(packed.to);
-        self.told = self.told.max(packed.to);
+        self.set_told(self.told.max(packed.to));
         let mut events = 0;
         for (channel, count) in packed.counts.iter() {
             channel
@@ -121,7 +121,7 @@ impl Subscription {
         let interval_us = self.hub.settings.heartbeat_interval.as_micros() as u64;
         self.reader.has_beaten(beat.made_us, interval_us);
         // Everything of the view up to there has been read: the reader stands where the heartbeat was made.
-        self.told = self.told.max(beat.told);
+        self.set_told(self.told.max(beat.told));
         let Linked { link, block } = beat.linked;
         if let Some(compressed) = &mut self.compressed {
             compressed.link = Some(link);

@@ -63,6 +63,7 @@ impl Hub {
         // lets the reader share its chunks.
         let cursor = begin.cursor.min(view.head());
         reader.cursor.store(cursor, Ordering::Relaxed);
+        reader.told.store(begin.cursor, Ordering::Relaxed);
         let from_logs = resume.verdict == Verdict::Partial;
         drop(state);
 
@@ -269,6 +270,7 @@ impl Hub {
                 .is_some_and(|channel| spec.wants(&channel.info))
         };
         subscription.retain_skipped(|skipped| wants(skipped.channel.id));
+        subscription.retain_decided(wants);
         subscription.queue.retain_mut(|queued| match queued {
             Queued::Packed(_) | Queued::Ahead { .. } => false,
             // The rest of it is read again.
@@ -289,7 +291,7 @@ impl Hub {
 
         self.push_prefaces(&view, preface, place, &mut subscription.queue);
         subscription.cursor = place.min(view.head());
-        subscription.told = place;
+        subscription.set_told(place);
         subscription.from_logs |= unread;
         subscription
             .reader
@@ -318,11 +320,12 @@ impl Hub {
         self.counters.resumes[resume.verdict as usize].fetch_add(1, Ordering::Relaxed);
         self.push_prefaces(&view, preface, begin.cursor, &mut queue);
         subscription.cursor = begin.cursor.min(view.head());
-        subscription.told = begin.cursor;
+        subscription.set_told(begin.cursor);
         subscription.from_logs = resume.verdict == Verdict::Partial;
         subscription.floors = begin.floors;
         subscription.done.clear();
         subscription.retain_skipped(|_| false);
+        subscription.retain_decided(|_| false);
         subscription.queue = queue;
         subscription.resume = resume.kept();
         subscription

@@ -72,6 +72,7 @@ impl Hub {
             {
                 spec.select(entry, entry.range_after(after(info)), &mut items);
             }
+            let items = subscription.without_told(items);
             let channel = info.clone();
             backlogs.push(Backlog {
                 channel,
@@ -137,7 +138,10 @@ impl Hub {
             if backlog.through == 0 {
                 continue;
             }
-            let gone = log.missed(subscription.told_of(info.id), backlog.through);
+            let from = subscription.told_of(info.id);
+            let told =
+                subscription.told_skips(info.id, from, log.evicted_through().min(backlog.through));
+            let gone = log.missed(from, backlog.through).saturating_sub(told);
             if gone + backlog.dropped > 0 {
                 let missed = match gone {
                     0 => Some(backlog.dropped),

@@ -2,7 +2,7 @@
 
 use std::{num::NonZeroU32, sync::Arc};
 
-use super::channel::ChannelInfo;
+use super::channel::{ChannelId, ChannelInfo};
 
 /// A reader's own wish for fewer events (`max_rate`): a bucket of one second's worth.
 #[derive(Debug)]
@@ -13,6 +13,25 @@ pub(super) struct RateLimit {
     /// What was skipped and not told yet, by channel, and since when.
     pub(super) skipped: Vec<Skipped>,
     pub(super) skipped_us: u64,
+    /// What becomes of the events of the last read, as long as some of it waits to be handed over; ascending. Where
+    /// they are read again, as what the reader reads changes, it stands: none is told twice, and none pays twice.
+    pub(super) decided: Vec<Decided>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Decided {
+    pub(super) seq: u64,
+    pub(super) channel: ChannelId,
+    pub(super) fate: Fate,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    Passes,
+    /// To be told by a gap.
+    Skipped,
+    /// The gap has been handed over.
+    Told,
 }
 
 impl RateLimit {
@@ -24,7 +43,13 @@ impl RateLimit {
             filled_us: now_us,
             skipped: Vec::new(),
             skipped_us: 0,
+            decided: Vec::new(),
         }
+    }
+
+    pub(super) fn fate_of(&self, seq: u64) -> Option<Fate> {
+        let place = self.decided.binary_search_by_key(&seq, |event| event.seq);
+        place.ok().map(|place| self.decided[place].fate)
     }
 
     /// Whether one more event may pass.

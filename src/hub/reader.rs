@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::spec::ViewSpec;
-use crate::sync::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Mutex, Ordering, lock};
+use crate::sync::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Mutex, Ordering, lock};
 
 /// Why the hub ends a subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,14 +68,16 @@ pub(crate) struct Reader {
     /// When it was polled last, by the hub's coarse clock.
     polled_us: AtomicU64,
     next_beat_us: AtomicU64,
-    /// Behind which event it stands.
+    /// Behind which event it stands. What it has read ahead and waits to be handed over lies before it.
     pub(crate) cursor: AtomicU64,
+    /// Up to where its client has been told: from here a reconnect token goes on.
+    pub(crate) told: AtomicU64,
     pub(crate) events: AtomicU64,
     pub(crate) bytes: AtomicU64,
     pub(crate) missed: AtomicU64,
-    pub(crate) gaps: AtomicU64,
+    pub(crate) gaps: AtomicU32,
     /// Its place in its view's list; meaningful under that list's lock only.
-    pub(crate) place: AtomicUsize,
+    pub(crate) place: AtomicU32,
     /// When it has reached its age, and when its credentials run out; `u64::MAX` for never.
     ages_us: AtomicU64,
     expires_us: AtomicU64,
@@ -108,11 +110,12 @@ impl Reader {
             polled_us: AtomicU64::new(now_us),
             next_beat_us: AtomicU64::new(next_beat_us),
             cursor: AtomicU64::new(0),
+            told: AtomicU64::new(0),
             events: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             missed: AtomicU64::new(0),
-            gaps: AtomicU64::new(0),
-            place: AtomicUsize::new(0),
+            gaps: AtomicU32::new(0),
+            place: AtomicU32::new(0),
             ages_us: AtomicU64::new(u64::MAX),
             expires_us: AtomicU64::new(u64::MAX),
             compresses: AtomicBool::new(false),

@@ -71,9 +71,13 @@ impl Hub {
             let Some(log) = channel.log.as_stream() else {
                 continue;
             };
-            let missed = log.missed(subscription.told_of(channel.info.id), to);
+            let from = subscription.told_of(channel.info.id);
+            let through = log.evicted_through().min(to);
+            // What was told to be skipped is not told again as let go.
+            let told = subscription.told_skips(channel.info.id, from, through);
+            let missed = log.missed(from, to).saturating_sub(told);
             if missed > 0 {
-                let lagged = log.evicted_through().min(to) > subscription.start_head;
+                let lagged = through > subscription.start_head;
                 subscription.queue.push_back(Queued::Gap {
                     gap: Gap {
                         channel: channel.info.name.clone(),
@@ -86,7 +90,7 @@ impl Hub {
                         resumed_at: self.position_of(log.first_seq().unwrap_or(to)),
                     },
                     of: channel.info.id,
-                    through: Some(log.evicted_through().min(to)),
+                    through: Some(through),
                 });
             }
         }

@@ -36,7 +36,8 @@ pub(crate) struct Subscription {
     pub(super) reader: Arc<Reader>,
     /// Everything up to here that the view wants has been read or reported.
     pub(super) cursor: u64,
-    /// The highest number of which the client has been told; never below the cursor's start.
+    /// The highest number of which the client has been told; never below the cursor's start. Others see it in the
+    /// reader: see `set_told`.
     pub(super) told: u64,
     /// `None`: fresh, and nothing to say of it, as with nearly all of them.
     pub(super) resume: Option<Box<Resume>>,
@@ -107,10 +108,21 @@ impl Subscription {
         self.hub.position_of(self.told)
     }
 
+    /// The client has been told up to there.
+    #[inline]
+    pub(super) fn set_told(&mut self, told: u64) {
+        self.told = told;
+        self.reader.told.store(told, Ordering::Relaxed);
+    }
+
     /// At most so many events of stream channels a second; the rest is skipped and reported.
     pub(crate) fn limit_rate(&mut self, events: NonZeroU32) {
         self.tell_skipped();
-        self.rate = Some(Box::new(RateLimit::new(events, self.hub.now_us())));
+        let mut rate = RateLimit::new(events, self.hub.now_us());
+        if let Some(before) = &mut self.rate {
+            rate.decided = std::mem::take(&mut before.decided);
+        }
+        self.rate = Some(Box::new(rate));
     }
 
     /// As many events as there are, again.
@@ -241,8 +253,17 @@ impl Subscription {
         if self.is_owed_gaps() {
             return !self.gaps_are_due();
         }
-        self.told = self.told.max(head).max(self.cursor);
+        self.has_all(head);
         true
+    }
+
+    /// Nothing lies before it up to there.
+    #[inline]
+    fn has_all(&mut self, head: u64) {
+        self.set_told(self.told.max(head).max(self.cursor));
+        if let Some(rate) = &mut self.rate {
+            rate.decided = Vec::new();
+        }
     }
 
     /// As [`poll_read`](Self::poll_read), without waiting.
@@ -291,7 +312,7 @@ impl Subscription {
                 }
                 // What is behind the cursor has all been told, be it by a gap that had no event after it.
                 ViewRead::Empty if !self.is_owed_gaps() => {
-                    self.told = self.told.max(head).max(self.cursor);
+                    self.has_all(head);
                     break;
                 }
                 ViewRead::Empty => {
@@ -316,7 +337,10 @@ impl Subscription {
                 self.set_floor(of, through.unwrap_or(0));
                 self.hand_over_gap(gap)
             }
-            Queued::Skipped(skipped) => self.hand_over_gap(self.gap_of(skipped)),
+            Queued::Skipped(skipped) => {
+                self.note_told(&skipped);
+                self.hand_over_gap(self.gap_of(skipped))
+            }
             Queued::Packed(packed) => self.deliver(packed, None),
             Queued::Ahead {
                 channel,
@@ -336,12 +360,16 @@ impl Subscription {
         self.reader
             .missed
             .fetch_add(gap.missed.unwrap_or(0), Ordering::Relaxed);
-        self.reader.gaps.fetch_add(1, Ordering::Relaxed);
+        // Written by this subscription alone.
+        let gaps = self.reader.gaps.load(Ordering::Relaxed);
+        self.reader
+            .gaps
+            .store(gaps.saturating_add(1), Ordering::Relaxed);
         self.hub.count_gap();
         self.lose_link();
         if self.queue.is_empty() && !self.is_owed_gaps() {
             // Nothing else lies before the cursor: whoever comes back with the gap's own position is not told again.
-            self.told = self.told.max(self.cursor);
+            self.set_told(self.told.max(self.cursor));
         }
         Read::Gap(gap)
     }

@@ -922,3 +922,32 @@ async fn places_are_kept_for_those_who_come_back_after_a_storm() {
         .collect();
     drop(fresh);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_reader_has_read_and_not_handed_over_is_not_told() {
+    let house = House::new(settings());
+    let a = house.stream("a");
+    for n in 0..4 {
+        house
+            .publish(a, line(format!("{n}{}", ".".repeat(60_000))))
+            .await;
+    }
+    house.publish(a, line("last")).await;
+    let mut reader = house.subscribe(&[a], Start::Earliest);
+    // From the logs, and larger than one write.
+    reader.limit_rate(std::num::NonZeroU32::MAX);
+    let told = |reader: &Subscription| reader.reader().told.load(crate::sync::Ordering::Relaxed);
+    assert_eq!(told(&reader), 0);
+    let mut read_ahead = false;
+    for _ in 1..=5 {
+        assert!(matches!(reader.try_read(), Some(Read::Events(_))));
+        assert_eq!(told(&reader), reader.position().seq);
+        read_ahead |= reader.cursor > told(&reader);
+        if reader.position().seq == 5 {
+            break;
+        }
+    }
+    assert!(read_ahead, "nothing waited");
+    assert!(reader.try_read().is_none());
+    assert_eq!(told(&reader), 5);
+}

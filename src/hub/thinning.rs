@@ -7,9 +7,9 @@ use std::collections::VecDeque;
 
 use super::{
     Hub,
-    channel::Class,
+    channel::{ChannelId, Class},
     packed::Item,
-    rate::{Count, Skipped, add},
+    rate::{Count, Decided, Fate, Skipped, add},
     read::{Gap, GapReason},
     subscription::{Queued, Subscription},
 };
@@ -24,10 +24,26 @@ impl Hub {
             return;
         };
         let now_us = self.now_us();
+        let told = subscription.told;
+        rate.decided.retain(|event| event.seq > told);
+        let mut decided = Vec::new();
         let mut skipped: Vec<Skipped> = Vec::new();
         for Item { entry, range } in std::mem::take(items) {
             for index in range {
-                if entry.channel.class != Class::Stream || rate.take(now_us) {
+                let seq = entry.first + u64::from(index);
+                let passes = entry.channel.class != Class::Stream
+                    || match rate.fate_of(seq) {
+                        Some(Fate::Told) => continue,
+                        Some(Fate::Passes) => true,
+                        Some(Fate::Skipped) | None => {
+                            let passes = rate.take(now_us);
+                            let fate = if passes { Fate::Passes } else { Fate::Skipped };
+                            let channel = entry.channel.id;
+                            decided.push(Decided { seq, channel, fate });
+                            passes
+                        }
+                    };
+                if passes {
                     let range = index..index + 1;
                     items.push_back(Item {
                         entry: entry.clone(),
@@ -35,15 +51,22 @@ impl Hub {
                     });
                     continue;
                 }
-                let last = entry.first + u64::from(index);
-                add(&mut skipped, &entry.channel, Count { events: 1, last });
+                let count = Count {
+                    events: 1,
+                    last: seq,
+                };
+                add(&mut skipped, &entry.channel, count);
             }
+        }
+        let nothing_waits = items.is_empty() && subscription.queue.is_empty();
+        if !nothing_waits {
+            rate.decided.extend(decided);
+            rate.decided.sort_unstable_by_key(|event| event.seq);
         }
         if !skipped.is_empty() {
             // It has another past from here on than those who got everything.
             subscription.lose_link();
         }
-        let nothing_waits = items.is_empty() && subscription.queue.is_empty();
         subscription.skip(skipped, nothing_waits, now_us);
         if !nothing_waits {
             subscription.tell_skipped();
@@ -106,6 +129,62 @@ impl Subscription {
         }
     }
 
+    /// Forgets what was decided of events where `keep` says so, and of those that were skipped and not told of: they
+    /// are weighed anew.
+    pub(super) fn retain_decided(&mut self, keep: impl Fn(ChannelId) -> bool) {
+        if let Some(rate) = &mut self.rate {
+            rate.decided
+                .retain(|event| event.fate != Fate::Skipped && keep(event.channel));
+        }
+    }
+
+    /// The gap for it is handed over.
+    pub(super) fn note_told(&mut self, skipped: &Skipped) {
+        let Some(rate) = &mut self.rate else {
+            return;
+        };
+        let of = |event: &&mut Decided| {
+            event.channel == skipped.channel.id && event.seq <= skipped.all.last
+        };
+        for event in rate.decided.iter_mut().filter(of) {
+            if event.fate == Fate::Skipped {
+                event.fate = Fate::Told;
+            }
+        }
+    }
+
+    /// How many events of a channel with numbers in `(after, up_to]` lie before the reader and were told to be skipped.
+    pub(super) fn told_skips(&self, channel: ChannelId, after: u64, up_to: u64) -> u64 {
+        let Some(rate) = &self.rate else {
+            return 0;
+        };
+        let is_one = |event: &&Decided| {
+            event.channel == channel
+                && event.fate == Fate::Told
+                && event.seq > after
+                && event.seq <= up_to
+        };
+        rate.decided.iter().filter(is_one).count() as u64
+    }
+
+    /// Without those that were told to be skipped.
+    pub(super) fn without_told(&self, items: VecDeque<Item>) -> VecDeque<Item> {
+        let rate = self.rate.as_ref();
+        let Some(rate) = rate.filter(|rate| !rate.decided.is_empty()) else {
+            return items;
+        };
+        let mut left = VecDeque::new();
+        for Item { entry, range } in items {
+            let untold = range
+                .filter(|index| rate.fate_of(entry.first + u64::from(*index)) != Some(Fate::Told));
+            left.extend(untold.map(|index| Item {
+                entry: entry.clone(),
+                range: index..index + 1,
+            }));
+        }
+        left
+    }
+
     fn note_owed(&self) {
         self.reader.set_owed_gaps(self.is_owed_gaps());
     }
@@ -125,7 +204,7 @@ mod tests {
     use std::{num::NonZeroU32, time::Duration};
 
     use super::super::{
-        ChannelId, Start, Subscription,
+        ChannelId, HubSettings, Start, Subscription,
         read::{Read, Verdict},
         tests::{House, drain, line, next, settings, spec},
     };
@@ -272,6 +351,86 @@ mod tests {
         reader.retarget(spec(&[a, b, c]));
         tokio::time::advance(Duration::from_secs(1)).await;
         assert_eq!(drain(&mut reader), ["gap b 2 Rate", "b 5 5"]);
+    }
+
+    /// Two channels to change between, and a reader of the first that passes `rate` of what has come at once.
+    async fn burst(texts: &[String], rate: u32) -> (House, [ChannelId; 2], Subscription) {
+        let house = House::new(settings());
+        let channels = [house.stream("a"), house.stream("b")];
+        let mut reader = house.subscribe(&channels[..1], Start::Latest);
+        reader.limit_rate(NonZeroU32::new(rate).unwrap());
+        for text in texts {
+            house.hub.publish(channels[0], line(text)).unwrap();
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        (house, channels, reader)
+    }
+
+    fn short(told: &[String]) -> Vec<String> {
+        let first = |line: &String| line.split('.').next().unwrap().to_owned();
+        told.iter().map(first).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_passes_behind_a_gap_passes_after_a_change_as_well() {
+        let texts: Vec<_> = (1..=10).map(|n| n.to_string()).collect();
+        let (_house, [a, b], mut reader) = burst(&texts, 5).await;
+        let Some(Read::Gap(gap)) = reader.try_read() else {
+            panic!("no gap");
+        };
+        assert_eq!(gap.missed, Some(5));
+        // As often as it likes.
+        reader.retarget(spec(&[a, b]));
+        reader.retarget(spec(&[a]));
+        reader.limit_rate(NonZeroU32::MIN);
+        reader.retarget(spec(&[a, b]));
+        let passed = ["a 1 1", "a 2 2", "a 3 3", "a 4 4", "a 5 5"];
+        assert_eq!(drain(&mut reader), passed);
+        tokio::time::advance(Duration::from_secs(3)).await;
+        assert!(drain(&mut reader).is_empty());
+        assert_eq!(reader.position().seq, 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_passes_behind_a_chunk_is_not_weighed_again() {
+        let texts: Vec<_> = (1..=10)
+            .map(|n| format!("{n}{}", ".".repeat(20_000)))
+            .collect();
+        let (house, [a, b], mut reader) = burst(&texts, 3).await;
+        // The first read of the logs takes four, and lets pass three of them.
+        assert!(matches!(reader.try_read(), Some(Read::Gap(_))));
+        reader.retarget(spec(&[a, b]));
+        let told = short(&drain(&mut reader));
+        assert_eq!(told[..3], ["a 1 1", "a 2 2", "a 3 3"]);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        house.publish(b, line("11")).await;
+        let rest = short(&drain(&mut reader));
+        assert_eq!(rest, ["gap a 6 Rate", "b 11 11"], "{told:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_told_to_be_skipped_is_not_told_again_when_the_log_lets_it_go() {
+        let house = House::new(HubSettings {
+            replay_capacity: 10,
+            ..settings()
+        });
+        let (a, b) = (house.stream("a"), house.stream("b"));
+        let mut reader = house.subscribe(&[a], Start::Latest);
+        reader.limit_rate(NonZeroU32::new(2).unwrap());
+        for n in 1..=10 {
+            house.hub.publish(a, line(n.to_string())).unwrap();
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let Some(Read::Gap(gap)) = reader.try_read() else {
+            panic!("no gap");
+        };
+        assert_eq!(gap.missed, Some(8));
+        reader.retarget(spec(&[a, b]));
+        for n in 11..=15 {
+            house.publish(a, line(n.to_string())).await;
+        }
+        // The two that would have passed, of the five that were let go; and of the five that have come none passes.
+        assert_eq!(drain(&mut reader), ["gap a 2 Lagged", "gap a 5 Rate"]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -294,7 +294,7 @@ impl View {
         let mut readers = lock(&self.readers);
         let compresses = usize::from(reader.compresses.load(Ordering::Relaxed));
         self.compressing.fetch_add(compresses, Ordering::Relaxed);
-        reader.place.store(readers.len(), Ordering::Relaxed);
+        reader.place.store(readers.len() as u32, Ordering::Relaxed);
         readers.push(reader);
     }
 
@@ -303,8 +303,8 @@ impl View {
         let mut readers = lock(&self.readers);
         if is_among(&readers, reader) {
             let place = reader.place.load(Ordering::Relaxed);
-            readers.swap_remove(place);
-            if let Some(moved) = readers.get(place) {
+            readers.swap_remove(place as usize);
+            if let Some(moved) = readers.get(place as usize) {
                 moved.place.store(place, Ordering::Relaxed);
             }
             if reader.compresses.load(Ordering::Relaxed)
@@ -347,7 +347,7 @@ impl View {
 fn is_among(readers: &[Arc<Reader>], reader: &Reader) -> bool {
     let place = reader.place.load(Ordering::Relaxed);
     readers
-        .get(place)
+        .get(place as usize)
         .is_some_and(|found| std::ptr::eq(&**found, reader))
 }
 

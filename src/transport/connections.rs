@@ -356,7 +356,7 @@ impl Connection {
             lag: lags.get(&reader.id).copied().unwrap_or(0),
             sent_events: read(&reader.events),
             sent_bytes: read(&reader.bytes),
-            gaps: read(&reader.gaps),
+            gaps: reader.gaps.load(Ordering::Relaxed).into(),
             missed_events: read(&reader.missed),
             connected_at: now.saturating_sub(age_seconds),
             age_seconds,

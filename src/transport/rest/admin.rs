@@ -136,12 +136,10 @@ pub(crate) fn change(
         &query,
         connection.reader_form(),
     )?;
-    let position = runtime.hub.position_of(
-        connection
-            .reader
-            .cursor
-            .load(crate::sync::Ordering::Relaxed),
-    );
+    // Not from its cursor: what lies before that may wait to be handed over, or to be told of.
+    let position = runtime
+        .hub
+        .position_of(connection.reader.told.load(crate::sync::Ordering::Relaxed));
     let token = tokens.issue(
         &connection.principal,
         &wanted.to_query(connection.session),
