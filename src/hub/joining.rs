@@ -373,8 +373,9 @@ impl Hub {
             return;
         }
         let now_us = self.now_us();
-        // The system may give up a socket that takes nothing just before the hub does.
-        let patience_us = self.settings.stall_timeout.as_micros() as u64 / 4 * 3;
+        // The system may give up a socket that takes nothing before the hub does: it counts from when the peer's window
+        // closed, and what lies between here and there takes some more after that.
+        let patience_us = self.settings.stall_timeout.as_micros() as u64 / 4;
         if reader.closing().is_none() && reader.is_stuck(now_us, patience_us, view.head()) {
             self.counters.stalled.fetch_add(1, Ordering::Relaxed);
         }

@@ -480,7 +480,7 @@ async fn a_reader_that_is_not_polled_is_let_go_and_frees_its_place() {
 
 #[tokio::test(start_paused = true)]
 async fn a_reader_whose_socket_is_given_up_first_is_counted_as_stalled_as_well() {
-    for (away, stalled) in [(10, 0), (17, 1)] {
+    for (away, stalled) in [(3, 0), (8, 1)] {
         let house = House::new(settings());
         let a = house.stream("a");
         let mut reader = house.subscribe(&[a], Start::Latest);
