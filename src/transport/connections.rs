@@ -127,6 +127,10 @@ impl Selection {
             }
             query::encode(name, &mut text);
         }
+        if let Some(tenant) = &self.tenant {
+            text.push_str("&tenant=");
+            query::encode(tenant, &mut text);
+        }
         if !self.query.is_empty() {
             text.push('&');
             text.push_str(&self.query);

@@ -63,7 +63,8 @@ impl Wanted {
         let selection = Selection {
             names: params::channels(&query)?,
             query: lasting(&query),
-            tenant: None,
+            // A client's own `tenant` is none: see `lasting`.
+            tenant: query.get("tenant").map(Arc::from),
         };
         Ok(Self {
             selection,

@@ -156,6 +156,19 @@ async fn a_path_shows_one_tenant_and_a_message_does_not_widen_it() {
             }
         }
     }
+    // The wall is in the token, too: whoever sees all tenants gets no more by coming back.
+    root.ask("unsubscribe", json!({"channels": ["stats", "providers"]}))
+        .await;
+    let token = root.wait_for("unsubscribed").await["data"]["reconnect_token"].clone();
+    drop(root);
+    let path = format!("/ws/reconnect?token={}", token.as_str().unwrap());
+    let mut back = Socket::open_with(host.address, &path, &[("x-who", "root")]).await;
+    back.wait_for("connection_established").await;
+    for (n, tenant) in [(4, "other"), (5, "acme")] {
+        let event = Event::new("news", "Item", &json!({"n": n})).tenant(tenant);
+        host.rt.publish(event).unwrap();
+    }
+    assert_eq!(back.wait_for("Item").await["data"]["n"], 5);
     let (status, body) = Socket::try_open(host.address, "/ws/tenant/acme", &[("x-who", "other")])
         .await
         .err()

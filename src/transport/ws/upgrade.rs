@@ -102,7 +102,7 @@ pub(crate) async fn open(
         session,
         ..
     } = wanted;
-    selection.tenant = tenant;
+    selection.tenant = tenant.or(selection.tenant);
     let mut reading = Reading::new(selection, form);
     let opening = match principal {
         None => {
