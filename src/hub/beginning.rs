@@ -19,15 +19,6 @@ pub(super) struct Begin {
     pub(super) reaches_back: bool,
 }
 
-impl Begin {
-    pub(super) fn floor_of(&self, id: ChannelId) -> u64 {
-        self.floors
-            .iter()
-            .find(|(channel, _)| *channel == id)
-            .map_or(0, |(_, floor)| *floor)
-    }
-}
-
 impl State {
     pub(super) fn begin(&self, spec: &ViewSpec, start: Start, epoch: u64, now_us: u64) -> Begin {
         let streams = || {

@@ -5,13 +5,14 @@ use std::{collections::VecDeque, sync::Arc};
 use super::{
     CloseReason, Hub, HubSettings, Refused, Start, State,
     beginning::Begin,
-    channel::ChannelId,
+    channel::{ChannelId, ChannelInfo},
     entry::{Entry, Frame},
     log::Log,
+    position::Position,
     read::{Gap, GapReason, Resume, Verdict},
     reader::Reader,
     spec::ViewSpec,
-    subscription::{self, Queued, Subscription},
+    subscription::{self, Queued, Subscription, place_of},
     view::View,
 };
 use crate::sync::{Ordering, lock};
@@ -121,45 +122,17 @@ impl Hub {
                     opening.preface.extend(held);
                 }
                 Log::Stream(log) => {
-                    let floor = begin.floor_of(channel.info.id).max(begin.cursor);
+                    let floor = place_of(&begin.floors, channel.info.id).max(begin.cursor);
                     if begin.verdict == Verdict::Lost {
-                        opening
-                            .resume
-                            .missed_channels
-                            .push(channel.info.name.clone());
-                        opening.queue.push_back(Queued::Gap {
-                            gap: Gap {
-                                channel: channel.info.name.clone(),
-                                missed: None,
-                                reason: GapReason::Evicted,
-                                resumed_at: self.position_of(last_seq),
-                            },
-                            of: channel.info.id,
-                            through: None,
-                        });
+                        opening.misses(&channel.info, Some(self.position_of(last_seq)));
                     } else if begin.reaches_back && log.evicted_through() > 0 {
                         // Which of what it let go passes the filter is not known any more, so neither is how many.
-                        opening
-                            .resume
-                            .missed_channels
-                            .push(channel.info.name.clone());
+                        let first = log.first_seq().unwrap_or(last_seq);
                         opening.resume.verdict = Verdict::Partial;
-                        opening.queue.push_back(Queued::Gap {
-                            gap: Gap {
-                                channel: channel.info.name.clone(),
-                                missed: None,
-                                reason: GapReason::Evicted,
-                                resumed_at: self.position_of(log.first_seq().unwrap_or(last_seq)),
-                            },
-                            of: channel.info.id,
-                            through: None,
-                        });
+                        opening.misses(&channel.info, Some(self.position_of(first)));
                     } else if log.missed(floor, last_seq) > 0 {
-                        opening
-                            .resume
-                            .missed_channels
-                            .push(channel.info.name.clone());
                         opening.resume.verdict = Verdict::Partial;
+                        opening.misses(&channel.info, None);
                     }
                     for entry in log.after(begin.cursor) {
                         spec.select(entry, entry.range_after(begin.cursor), &mut replay);
@@ -416,6 +389,25 @@ struct Opening {
     queue: VecDeque<Queued>,
     /// The snapshots that are there already.
     preface: Vec<Arc<Entry>>,
+}
+
+impl Opening {
+    /// Events of the channel are missing. Where nobody knows how many, they are told at once, by a gap up to there;
+    /// otherwise the logs tell when they are read.
+    fn misses(&mut self, channel: &ChannelInfo, resumed_at: Option<Position>) {
+        self.resume.missed_channels.push(channel.name.clone());
+        let gap = resumed_at.map(|resumed_at| Gap {
+            channel: channel.name.clone(),
+            missed: None,
+            reason: GapReason::Evicted,
+            resumed_at,
+        });
+        self.queue.extend(gap.map(|gap| Queued::Gap {
+            gap,
+            of: channel.id,
+            through: None,
+        }));
+    }
 }
 
 /// How many evicted events a reader is told of. Whose they were is no longer known, and how many events other tenants

@@ -137,7 +137,7 @@ impl Channel {
         let tenant = entry.source.tags(0).tenant;
         self.views
             .iter()
-            .filter(|view| view.spec.tenant.is_none() || view.spec.tenant.as_deref() == tenant)
+            .filter(|view| view.spec.may_see(tenant))
             .map(|view| view.reader_count())
             .sum()
     }

@@ -45,6 +45,11 @@ impl ViewSpec {
         }
     }
 
+    /// Whether an event of that tenant, or of none, exists for the reader.
+    pub(crate) fn may_see(&self, tenant: Option<&str>) -> bool {
+        self.tenant.is_none() || self.tenant.as_deref() == tenant
+    }
+
     /// Whether the reader wants any of an entry's events, and may see it.
     pub(crate) fn selects(&self, entry: &Arc<Entry>) -> bool {
         let mut wanted = VecDeque::new();
@@ -75,8 +80,7 @@ impl ViewSpec {
         let mut run = range.start..range.start;
         for index in range {
             let tags = entry.source.tags(index as usize);
-            let visible = self.tenant.is_none() || self.tenant.as_deref() == tags.tenant;
-            if visible && self.filter.matches(&tags) {
+            if self.may_see(tags.tenant) && self.filter.matches(&tags) {
                 run.end = index + 1;
                 continue;
             }

@@ -381,7 +381,8 @@ impl Subscription {
     }
 }
 
-fn place_of(places: &[(ChannelId, u64)], channel: ChannelId) -> u64 {
+/// Of a list of channels with a place each; 0 where the channel has none.
+pub(super) fn place_of(places: &[(ChannelId, u64)], channel: ChannelId) -> u64 {
     places
         .iter()
         .find(|(id, _)| *id == channel)

@@ -5,7 +5,7 @@ mod lobby;
 mod tally;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     net::IpAddr,
     sync::{Arc, Weak},
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -118,6 +118,27 @@ impl std::fmt::Display for Session {
 }
 
 impl Selection {
+    /// Those that are new, behind the others.
+    pub(crate) fn add(&mut self, names: Vec<String>) {
+        let held: HashSet<_> = self.names.iter().cloned().collect();
+        let new = names.into_iter().filter(|name| !held.contains(name));
+        self.names.extend(new);
+    }
+
+    /// `all` takes everything away; taking something from `all` leaves the others that there are now.
+    pub(crate) fn remove(&mut self, names: &[String], hub: &Hub, principal: &Principal) {
+        let names: HashSet<_> = names.iter().map(String::as_str).collect();
+        if names.contains("all") {
+            self.names.clear();
+            return;
+        }
+        if self.names.iter().any(|name| name == "all") {
+            self.names = hub.channel_names();
+            self.names.retain(|name| principal.may_read(name));
+        }
+        self.names.retain(|name| !names.contains(name.as_str()));
+    }
+
     /// For a reconnect token. What a client wrote is encoded, so that it can add no pair of its own.
     pub(crate) fn to_query(&self, session: Session) -> String {
         let mut text = format!("session={session}&channels=");

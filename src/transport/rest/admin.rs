@@ -1,6 +1,6 @@
 //! What changes connections. Each call is rate limited, and what an admin does is told in the log.
 
-use std::{collections::HashSet, net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc};
 
 use http::{HeaderValue, StatusCode, header, request::Parts};
 use serde_json::{Value, json};
@@ -108,24 +108,8 @@ pub(crate) fn change(
         wanted.query = with_rate_of(&wanted.query, filter);
     }
     match change {
-        Change::Subscribe => {
-            let held: HashSet<_> = wanted.names.iter().cloned().collect();
-            let new = named.into_iter().filter(|name| !held.contains(name));
-            wanted.names.extend(new);
-        }
-        // As over WebSocket: `all` takes everything away, and something from `all` leaves the others that are there.
-        Change::Unsubscribe => {
-            let named: HashSet<_> = named.into_iter().collect();
-            if wanted.names.iter().any(|name| name == "all") {
-                wanted.names = runtime.hub.channel_names();
-                wanted
-                    .names
-                    .retain(|name| connection.principal.may_read(name));
-            }
-            wanted
-                .names
-                .retain(|name| !named.contains("all") && !named.contains(name));
-        }
+        Change::Subscribe => wanted.add(named),
+        Change::Unsubscribe => wanted.remove(&named, &runtime.hub, &connection.principal),
     }
     // By the rights of whoever reads, also where an admin asks.
     let query = Query::parse(Some(&wanted.query))?;

@@ -54,35 +54,20 @@ impl Reading {
     }
 
     pub(super) fn add(&mut self, names: Vec<String>) {
-        for name in names {
-            if !self.selection.names.contains(&name) {
-                self.selection.names.push(name);
-            }
-        }
+        self.selection.add(names);
     }
 
-    /// `all` takes everything away; taking something from `all` leaves the others that there are now. What there is
-    /// not can't be taken away: a typing error would look as if it had worked.
+    /// What there is not can't be taken away: a typing error would look as if it had worked.
     pub(super) fn remove(
         &mut self,
         names: &[String],
         runtime: &Runtime,
         principal: &Principal,
     ) -> Result<(), Refusal> {
-        let all = |name: &String| name == "all";
-        for name in names.iter().filter(|name| !all(name)) {
+        for name in names.iter().filter(|name| *name != "all") {
             stream::require(&runtime.hub, principal, name)?;
         }
-        let held = &mut self.selection.names;
-        if names.iter().any(all) {
-            held.clear();
-            return Ok(());
-        }
-        if held.iter().any(all) {
-            *held = runtime.hub.channel_names();
-            held.retain(|name| principal.may_read(name));
-        }
-        held.retain(|name| !names.contains(name));
+        self.selection.remove(names, &runtime.hub, principal);
         Ok(())
     }
 
