@@ -5,6 +5,7 @@
 //   CHROMIUM                   the browser (default: chromium, found on the PATH)
 //   NODE_TOOLS                 a directory whose node_modules holds playwright-core (default: the usual way)
 
+import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { readFileSync, existsSync } from "node:fs";
@@ -13,6 +14,7 @@ import http from "node:http";
 import net from "node:net";
 import { delimiter, join } from "node:path";
 import { createInterface } from "node:readline";
+import { setTimeout } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 
 const PAGE = fileURLToPath(new URL("../../src/transport/dashboard/page/", import.meta.url));
@@ -59,8 +61,30 @@ export async function startGateway(t, flags = [], env = {}) {
   throw new Error("the gateway ended before it said where it listens");
 }
 
-export const baseUrl = async (t, flags = ["--traffic", "40"]) =>
-  process.env.BASE_URL?.replace(/\/(realtime\/?)?$/, "") ?? (await startGateway(t, flags)).url;
+// A page with traffic. A gateway of the test's own has carried all that records can hold before it is looked at: until
+// the first priced request the fourth chart is another.
+export async function baseUrl(t) {
+  if (process.env.BASE_URL) return process.env.BASE_URL.replace(/\/(realtime\/?)?$/, "");
+  const { url } = await startGateway(t, ["--traffic", "40"]);
+  await eventually(async () => {
+    const { capabilities } = await rest(url, "metrics?window=1m");
+    assert.ok(Object.values(capabilities).every(Boolean), JSON.stringify(capabilities));
+  });
+  return url;
+}
+
+// Reads until it holds: the page and REST are asked at different instants, so both are asked again.
+export async function eventually(check, seconds = 30) {
+  const end = Date.now() + seconds * 1000;
+  for (;;) {
+    try {
+      return await check();
+    } catch (error) {
+      if (Date.now() > end) throw error;
+      await setTimeout(150);
+    }
+  }
+}
 
 // A wire that can be cut: what it carries is reset, what comes is refused, until it is mended.
 export async function startWire(t, port) {
@@ -156,7 +180,9 @@ export async function openPage(t, url, { hash = "", options = {}, context, expec
   return Object.assign(page, { errors, own });
 }
 
-export const isLive = (page) => page.waitForFunction(() => document.getElementById("pill-text").textContent === "Live");
+// Connected, and the first picture is drawn.
+export const isLive = (page) => page.waitForFunction(() =>
+  document.getElementById("pill-text").textContent === "Live" && !document.body.classList.contains("loading"));
 
 export async function noComplaints(assert, page) {
   assert.deepEqual(await page.evaluate(() => window.violations), [], "content security policy");
