@@ -10,6 +10,12 @@ use super::{
     packed::Item,
 };
 
+#[cfg(test)]
+thread_local! {
+    /// How many events were held against a filter, for the tests that ask what something costs.
+    pub(super) static LOOKED_AT: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
 /// Which channels.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum ChannelSet {
@@ -79,6 +85,8 @@ impl ViewSpec {
         }
         let mut run = range.start..range.start;
         for index in range {
+            #[cfg(test)]
+            LOOKED_AT.set(LOOKED_AT.get() + 1);
             let tags = entry.source.tags(index as usize);
             if self.may_see(tags.tenant) && self.filter.matches(&tags) {
                 run.end = index + 1;
