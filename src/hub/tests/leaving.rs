@@ -1,0 +1,170 @@
+//! Heartbeats, and the ways in which a reader ends.
+
+use std::time::Duration;
+
+use super::{super::*, *};
+
+#[tokio::test(start_paused = true)]
+async fn heartbeats_come_on_time_with_the_readers_own_position() {
+    let house = House::new(settings());
+    let a = house.stream("a");
+    house.publish(a, line("1")).await;
+    let mut reader = house.subscribe(&[a], Start::Latest);
+    let start = tokio::time::Instant::now();
+    for beat in 1..=3u64 {
+        let Read::Heartbeat(position) = next(&mut reader).await else {
+            panic!()
+        };
+        assert_eq!(position.seq, 1);
+        let late = start.elapsed() - Duration::from_secs(15 * beat);
+        assert!(late <= Duration::from_secs(1), "{late:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_is_not_polled_is_let_go_and_frees_its_place() {
+    let house = House::new(HubSettings {
+        max_clients: 1,
+        ..settings()
+    });
+    let a = house.stream("a");
+    let mut stuck = house.subscribe(&[a], Start::Latest);
+    assert_eq!(
+        house.hub.subscribe(spec(&[a]), Start::Latest).unwrap_err(),
+        Refused::Full
+    );
+    for n in 0..30 {
+        house.publish(a, line(n.to_string())).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    assert_eq!(house.hub.active(), 0);
+    assert_eq!(house.hub.stats().stalled, 1);
+    let _good = house.subscribe(&[a], Start::Latest);
+    assert_eq!(drain(&mut stuck), ["closed stalled"]);
+    drop(stuck);
+    assert_eq!(house.hub.active(), 1, "it is not counted out twice");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_whose_socket_is_given_up_first_is_counted_as_stalled_as_well() {
+    for (away, stalled) in [(3, 0), (8, 1)] {
+        let house = House::new(settings());
+        let a = house.stream("a");
+        let mut reader = house.subscribe(&[a], Start::Latest);
+        assert!(drain(&mut reader).is_empty());
+        let patient = house.subscribe(&[a], Start::Latest);
+        house.publish(a, line("1")).await;
+        tokio::time::sleep(Duration::from_secs(away)).await;
+        drop(reader);
+        assert_eq!(house.hub.stats().stalled, stalled, "{away} s");
+        drop(patient);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_with_nothing_to_read_is_never_taken_for_stuck() {
+    let house = House::new(settings());
+    let a = house.stream("a");
+    let mut idle = house.subscribe(&[a], Start::Latest);
+    let reading = tokio::spawn(async move {
+        for _ in 0..40 {
+            assert!(matches!(next(&mut idle).await, Read::Heartbeat(_)));
+        }
+    });
+    reading.await.unwrap();
+    assert_eq!(house.hub.stats().stalled, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn shutdown_shows_what_has_come_then_ends_every_reader_and_the_task() {
+    let house = House::new(settings());
+    let a = house.stream("a");
+    let mut readers: Vec<_> = (0..10)
+        .map(|_| house.subscribe(&[a], Start::Latest))
+        .collect();
+    house.hub.publish(a, line("last words")).unwrap();
+    house.shutdown.cancel();
+    house.task.await.unwrap();
+    for reader in &mut readers {
+        assert_eq!(drain(reader), ["a 1 last words", "closed shutdown"]);
+        assert!(poll_fn(|cx| reader.poll_read(cx)).await.is_none());
+    }
+    assert!(house.hub.publish(a, line("late")).unwrap_err().is_closed());
+    assert_eq!(
+        house.hub.subscribe(spec(&[a]), Start::Latest).unwrap_err(),
+        Refused::Closed
+    );
+    readers.clear();
+    tokio::time::timeout(Duration::from_secs(1), house.hub.deserted())
+        .await
+        .unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_closes_an_even_share_in_every_tick() {
+    let house = House::new(HubSettings {
+        max_clients: 2000,
+        ..settings()
+    });
+    let a = house.stream("a");
+    let readers: Vec<_> = (0..1000)
+        .map(|_| house.subscribe(&[a], Start::Latest))
+        .collect();
+    house.hub.drain(Duration::from_secs(10));
+    let closed = || {
+        readers
+            .iter()
+            .filter(|reader| reader.reader.closing().is_some())
+            .count()
+    };
+    let mut before = 0;
+    for slot in 0..99 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let now = closed();
+        assert!(now - before <= 12, "slot {slot} closed {}", now - before);
+        before = now;
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(closed(), 1000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn places_are_kept_for_those_who_come_back_after_a_storm() {
+    let house = House::new(HubSettings {
+        max_clients: 100,
+        ..settings()
+    });
+    let a = house.stream("a");
+    let full: Vec<_> = (0..100)
+        .map(|_| house.subscribe(&[a], Start::Latest))
+        .collect();
+    assert_eq!(
+        house.hub.subscribe(spec(&[a]), Start::Latest).unwrap_err(),
+        Refused::Full
+    );
+    let place = full[0].position();
+    drop(full);
+    let fresh: Vec<_> = (0..95)
+        .map(|_| house.subscribe(&[a], Start::Latest))
+        .collect();
+    assert_eq!(
+        house.hub.subscribe(spec(&[a]), Start::Latest).unwrap_err(),
+        Refused::Full
+    );
+    let back: Vec<_> = (0..5)
+        .map(|_| house.subscribe(&[a], Start::After(place)))
+        .collect();
+    assert_eq!(
+        house
+            .hub
+            .subscribe(spec(&[a]), Start::After(place))
+            .unwrap_err(),
+        Refused::Full
+    );
+    drop(back);
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    let _more: Vec<_> = (0..5)
+        .map(|_| house.subscribe(&[a], Start::Latest))
+        .collect();
+    drop(fresh);
+}
