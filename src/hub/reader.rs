@@ -67,6 +67,8 @@ pub(crate) struct Reader {
     closing: AtomicU8,
     /// When it was polled last, by the hub's coarse clock.
     polled_us: AtomicU64,
+    /// Up to when it is excused for not having come: it waited for news, or the hub itself stood still.
+    excused_us: AtomicU64,
     next_beat_us: AtomicU64,
     /// Behind which event it stands. What it has read ahead and waits to be handed over lies before it.
     pub(crate) cursor: AtomicU64,
@@ -108,6 +110,7 @@ impl Reader {
             beat_due: AtomicBool::new(false),
             closing: AtomicU8::new(0),
             polled_us: AtomicU64::new(now_us),
+            excused_us: AtomicU64::new(0),
             next_beat_us: AtomicU64::new(next_beat_us),
             cursor: AtomicU64::new(0),
             told: AtomicU64::new(0),
@@ -238,14 +241,21 @@ impl Reader {
     }
 
     /// Sets the heartbeat off when it is due, and tells whether the reader has been away for longer than
-    /// `stall_us` although it is behind `head`.
+    /// `stall_us` although it is behind `head`. What the hub itself stood still is no time for a reader.
     pub(crate) fn sweep(
         &self,
         now_us: u64,
+        stood_still_us: u64,
         beat_interval_us: u64,
         stall_us: u64,
         head: u64,
     ) -> Sweep {
+        if self.armed.load(Ordering::SeqCst) {
+            self.excused_us.store(now_us, Ordering::Relaxed);
+        } else if stood_still_us > 0 {
+            let excused_us = self.came_us() + stood_still_us;
+            self.excused_us.store(excused_us, Ordering::Relaxed);
+        }
         let due = self.next_beat_us.load(Ordering::Relaxed);
         if now_us >= due {
             // Kept in step with its own connect time, so that the beats of many readers stay spread out.
@@ -276,7 +286,13 @@ impl Reader {
         let waits = self.armed.load(Ordering::SeqCst);
         let behind =
             self.cursor.load(Ordering::Relaxed) < head || self.beat_due.load(Ordering::Relaxed);
-        !waits && behind && self.idle_us(now_us) > for_us
+        !waits && behind && now_us.saturating_sub(self.came_us()) > for_us
+    }
+
+    /// Since when it may be asked where it stays.
+    fn came_us(&self) -> u64 {
+        let excused_us = self.excused_us.load(Ordering::Relaxed);
+        excused_us.max(self.polled_us.load(Ordering::Relaxed))
     }
 
     /// How long ago it was polled last.

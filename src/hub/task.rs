@@ -17,6 +17,8 @@ use crate::sync::{Ordering, lock};
 const MESSAGES_A_TURN: usize = 1024;
 /// How many readers are woken before others get a turn on this thread.
 const WAKES_A_TURN: usize = 512;
+/// By how much a sweep may be late before the process counts as having stood still. Busy machines are late by less.
+const A_MOMENT: Duration = Duration::from_millis(100);
 /// How often a drain closes its share.
 const DRAIN_TICK: Duration = Duration::from_millis(20);
 
@@ -42,6 +44,7 @@ impl Hub {
             .clamp(Duration::from_millis(10), Duration::from_secs(1));
         let mut sweep = tokio::time::interval(sweep_interval);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut swept_us = self.clock.now_us();
         let mut messages = Vec::with_capacity(64);
         let mut dirty: Vec<Dirty> = Vec::new();
         let mut drain: Option<Drain> = None;
@@ -60,7 +63,14 @@ impl Hub {
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => break,
-                _ = sweep.tick() => self.sweep(),
+                _ = sweep.tick() => {
+                    let now_us = self.clock.now_us();
+                    let apart = Duration::from_micros(now_us.saturating_sub(swept_us));
+                    swept_us = now_us;
+                    // Stopped or starved, and its readers with it.
+                    let late = apart.saturating_sub(sweep_interval);
+                    self.sweep(if late > A_MOMENT { late } else { Duration::ZERO });
+                }
                 count = inbox.recv_many(&mut messages, MESSAGES_A_TURN) => if count == 0 { break },
                 () = tokio::time::sleep(timer.unwrap_or_default()), if timer.is_some() => {}
             }
@@ -193,7 +203,8 @@ impl Hub {
     }
 
     /// Sets off heartbeats, lets go of readers that are stuck, and of events that are too old.
-    fn sweep(&self) {
+    fn sweep(&self, stood_still: Duration) {
+        let stood_still_us = stood_still.as_micros() as u64;
         let now_us = self.clock.now_us();
         let beat_us = self.settings.heartbeat_interval.as_micros().max(1) as u64;
         let stall_us = self.settings.stall_timeout.as_micros() as u64;
@@ -201,7 +212,7 @@ impl Hub {
             let head = view.head();
             let mut stalled = Vec::new();
             view.for_each_reader(|reader| {
-                if reader.sweep(now_us, beat_us, stall_us, head) == Sweep::Stalled {
+                if reader.sweep(now_us, stood_still_us, beat_us, stall_us, head) == Sweep::Stalled {
                     stalled.push(reader.clone());
                 }
             });

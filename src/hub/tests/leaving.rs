@@ -76,6 +76,45 @@ async fn a_reader_with_nothing_to_read_is_never_taken_for_stuck() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_reader_is_not_taken_for_stuck_because_heartbeats_are_rarer_than_the_stall_timeout() {
+    let house = House::new(HubSettings {
+        heartbeat_interval: Duration::from_secs(50),
+        ..settings()
+    });
+    let a = house.stream("a");
+    let mut idle = house.subscribe(&[a], Start::Latest);
+    let reading = tokio::spawn(async move {
+        for _ in 0..5 {
+            assert!(matches!(next(&mut idle).await, Read::Heartbeat(_)));
+        }
+    });
+    reading.await.unwrap();
+    assert_eq!(house.hub.stats().stalled, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn time_in_which_the_process_stood_still_counts_for_no_reader() {
+    let house = House::new(settings());
+    let a = house.stream("a");
+    let mut idle = house.subscribe(&[a], Start::Latest);
+    // Woken, and not polled before the process stands still.
+    let woken = house.subscribe(&[a], Start::Latest);
+    house.publish(a, line("x")).await;
+    assert_eq!(drain(&mut idle).len(), 1);
+    for _ in 0..3 {
+        tokio::time::advance(Duration::from_secs(3600)).await;
+        tokio::task::yield_now().await;
+        assert!(matches!(next(&mut idle).await, Read::Heartbeat(_)));
+        assert_eq!((house.hub.active(), house.hub.stats().stalled), (2, 0));
+    }
+    // The time that went by is another matter.
+    tokio::spawn(async move { while let Read::Heartbeat(_) = next(&mut idle).await {} });
+    tokio::time::sleep(Duration::from_secs(22)).await;
+    assert_eq!((house.hub.active(), house.hub.stats().stalled), (1, 1));
+    assert_eq!(woken.reader().closing(), Some(CloseReason::Stalled));
+}
+
+#[tokio::test(start_paused = true)]
 async fn shutdown_shows_what_has_come_then_ends_every_reader_and_the_task() {
     let house = House::new(settings());
     let a = house.stream("a");
