@@ -91,6 +91,7 @@ impl Hub {
             rate: None,
             compressed: None,
             from_logs,
+            waker: None,
         })
     }
 

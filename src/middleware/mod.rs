@@ -14,8 +14,8 @@ mod service;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
-pub(crate) use body::OwnBody;
 pub use body::ResponseBody;
+pub(crate) use body::{OwnBody, OwnStream};
 #[cfg(feature = "tracing")]
 pub(crate) use current::request_id;
 pub use future::ResponseFuture;

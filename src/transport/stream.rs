@@ -20,7 +20,7 @@ use crate::{
     hub::{ChannelId, ChannelSet, Form, Hub, Refused, Start, ViewSpec},
     middleware::OwnBody,
     runtime::{Runtime, Variant},
-    telemetry::QuietBody,
+    telemetry::quiet,
 };
 
 /// What a stream is asked for.
@@ -183,7 +183,7 @@ pub(crate) fn open(
     let first = sse::established(&first, &subscription);
     let body = SseBody::new(first, subscription, gzip);
     Ok(head(
-        OwnBody::stream(QuietBody::new(body)),
+        OwnBody::stream(quiet(body)),
         token.as_deref(),
         is_gzip,
     ))
