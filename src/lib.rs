@@ -106,7 +106,7 @@
 //! # How a stream ends
 //!
 //! Before the server ends a stream or socket on purpose, it sends a `drain`: `{"reason", "retry_ms"}`, over SSE with a
-//! `retry:` of the same time, one to three seconds.
+//! `retry:` of the same time, one to three seconds. A socket's has no `retry_ms` where the same client is not to come back.
 //!
 //! | `reason` | why | come back |
 //! |---|---|---|
