@@ -420,9 +420,9 @@ impl RealtimeConfig {
     }
 
     /// How many messages a minute one WebSocket may send, in ten times as many frames, control frames included; one that
-    /// goes on is told so and closed. As many calls a minute that change something one principal may make over REST from one address (of IPv6, one /64 network), and
-    /// ask for ten times as many tickets; then the answer is 429 with `Retry-After`. Takes 1 to 1,000,000. Defaults to
-    /// 100.
+    /// goes on is told so and closed. As many calls a minute that change something one principal may make over REST from
+    /// one address (of IPv6, one /64 network), and ask for ten times as many tickets; then the answer is 429 with
+    /// `Retry-After`. Takes 1 to 1,000,000. Defaults to 100.
     ///
     /// A call counts before its body is read, so one that is refused for what it says costs as much as one that is
     /// not. All holders of one bearer token are one principal, and only their addresses tell them apart: behind a proxy,

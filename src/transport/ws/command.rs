@@ -6,6 +6,7 @@ use super::codec::msgpack;
 use crate::{
     refusal::shown,
     transport::{
+        kinds::MESSAGES_IN,
         names::{MAX_NAMES, bounded},
         params::{CRITERIA, PACE},
         query::Query,
@@ -109,7 +110,8 @@ impl Command {
                 return Err(Fault::new(
                     "unknown_type",
                     format!(
-                        "type '{kind}' is not known; known are subscribe, unsubscribe, ping, pong, auth, resume"
+                        "type '{kind}' is not known; known are {}",
+                        MESSAGES_IN.join(", ")
                     ),
                 ));
             }
