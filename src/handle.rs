@@ -96,7 +96,9 @@ impl RealtimeHandle {
     /// A layer for the host's [`tracing`](https://docs.rs/tracing) subscriber: every line of `level` and above becomes
     /// a `log` event on the channels `logs` and `all`, with the target as `component`, the fields of the line and of
     /// its spans as `fields` with their types, and `provider_id` and `request_id` where a field has that name. A line
-    /// without a `request_id` has the `x-request-id` of the request that is being worked on, if it came with one.
+    /// without a `request_id` has that of the request whose handler or body is being polled: its `x-request-id`, or, where
+    /// it came without one, the `id` that its record will have. What a handler spawns as a task of its own says it by a
+    /// field or a span. Following requests costs each poll of one a reference count, from the first layer on.
     /// Lines of the `log` crate come through its bridge, with their own target.
     ///
     /// ```
@@ -142,6 +144,7 @@ impl RealtimeHandle {
         S: tracing::Subscriber + for<'span> tracing_subscriber::registry::LookupSpan<'span>,
     {
         let runtime = &self.keeper.runtime;
+        crate::middleware::follow();
         let sink = crate::telemetry::tracing::Sink {
             hub: Arc::downgrade(&runtime.hub),
             channel: runtime.built_in.logs,

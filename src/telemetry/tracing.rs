@@ -38,7 +38,8 @@ pub(crate) struct Sink {
     pub(crate) hub: Weak<Hub>,
     pub(crate) channel: ChannelId,
     pub(crate) clock: Clock,
-    /// Of the request that the current task works for, where no field says it.
+    /// Of the request that the current task works for, where no field says it; what it came with, or what its record will
+    /// have.
     pub(crate) request_id: fn() -> Option<String>,
 }
 
