@@ -332,3 +332,45 @@ async fn a_new_token_for_the_same_one_prolongs_and_one_for_another_does_not() {
     publish(&host, 1);
     assert_eq!(items(&mut kept, 1).await, [1]);
 }
+
+#[tokio::test]
+async fn a_check_sees_all_of_the_handshake_and_less_at_an_auth() {
+    #[derive(Clone)]
+    struct OfTheHost;
+
+    let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let access = {
+        let seen = seen.clone();
+        Access::check(move |parts| {
+            let has = |name: &str| parts.headers.contains_key(name);
+            let extension = parts.extensions.get::<OfTheHost>().is_some();
+            let known = has("authorization");
+            let sees = (has("cookie"), has("user-agent"), has("x-who"), extension);
+            seen.lock().unwrap().push(sees);
+            async move {
+                match known {
+                    true => Ok(Principal::viewer("ana")),
+                    false => Err(Denied::unauthenticated()),
+                }
+            }
+        })
+    };
+    let host = Host::mounted(RealtimeConfig::new(access), |realtime| {
+        app().layer(realtime).layer(axum::Extension(OfTheHost))
+    })
+    .await;
+    let headers = [("cookie", "a=b"), ("user-agent", "u"), ("x-who", "w")];
+    let mut socket = Socket::open_with(host.address, "/ws", &headers).await;
+    socket.ask("auth", json!({"token": "first"})).await;
+    socket.wait_for("connection_established").await;
+    socket.ask("auth", json!({"token": "prolongs"})).await;
+    socket.wait_for("subscribed").await;
+    assert_eq!(
+        *seen.lock().unwrap(),
+        [
+            (true, true, true, true),
+            (false, false, true, true),
+            (false, false, true, false)
+        ]
+    );
+}
