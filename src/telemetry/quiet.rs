@@ -4,6 +4,10 @@
 //! Two ways to be quiet: for a while on this thread, and for good on a task that serves one of our streams. The second
 //! reaches what a server, a TLS library or a layer of the host's says behind our back: the socket is written when our
 //! part of the task has returned.
+//!
+//! Neither reaches the task that writes an HTTP/2 connection. It polls no body of ours, the service may be called on
+//! another one (it is, by hyper-util's adapter), and it writes for the host's own streams as well. What can't be told from
+//! the host's lines is told: holding back by a guess would lose some of these. The host leaves such a target out by name.
 
 use std::{
     cell::Cell,

@@ -19,13 +19,20 @@ impl Session {
             return closing.until_us;
         }
         let config = &self.runtime().config;
-        let lobby = self.lobby.as_ref().map(|lobby| lobby.until_us);
+        let lobby = self.token_due_us();
         let check = self.pending.as_ref().map(|pending| pending.until_us);
         let blocked = (self.blocked_us > 0)
             .then(|| self.blocked_us + micros(config.stall_timeout + SWEEP_SLACK));
         let silence = self.heard_us + micros(config.ws_timeout);
         let dues = [Some(self.ping_us), Some(silence), lobby, check, blocked];
         dues.into_iter().flatten().min().unwrap_or(silence)
+    }
+
+    /// Until when a token has to come. While one is being checked it has come, and the check has a time of its own. That
+    /// is no way to stay: a first token that is not good ends the connection, whatever waits behind it.
+    fn token_due_us(&self) -> Option<u64> {
+        let lobby = self.lobby.as_ref().filter(|_| self.pending.is_none());
+        lobby.map(|lobby| lobby.until_us)
     }
 
     /// Sets the timer to an earlier time where one is due; a later one is found out when it fires.
@@ -78,11 +85,7 @@ impl Session {
                 "silent for too long",
                 Some("timeout"),
             );
-        } else if self
-            .lobby
-            .as_ref()
-            .is_some_and(|lobby| now_us >= lobby.until_us)
-        {
+        } else if self.token_due_us().is_some_and(|due_us| now_us >= due_us) {
             self.error("unauthorized", "no valid token came in time", None);
             self.close(CloseCode::UNAUTHORISED, "no valid token came in time", None);
         } else if self
