@@ -32,12 +32,14 @@ impl Quick {
         }
     }
 
+    async fn say(&mut self, message: Value) {
+        let text = Message::text(message.to_string());
+        self.stream.send(text).await.unwrap();
+    }
+
     async fn auth(&mut self, token: &str) {
-        let auth = json!({"type": "auth", "data": {"token": token}});
-        self.stream
-            .send(Message::text(auth.to_string()))
-            .await
-            .unwrap();
+        self.say(json!({"type": "auth", "data": {"token": token}}))
+            .await;
     }
 
     /// The next message's type and code, or the code of the Close frame, and after how many seconds it came.
@@ -99,6 +101,27 @@ async fn a_token_that_came_in_time_may_be_checked_past_it() {
     tokio::time::sleep(Duration::from_secs(8)).await;
     socket.auth("good").await;
     socket.expect(&[("connection_established", 12)]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_that_stood_still_takes_nobody_for_silent() {
+    let mut socket = Quick::open(Access::public()).await;
+    assert_eq!(socket.next().await.0, "connection_established");
+    for _ in 0..3 {
+        tokio::time::advance(Duration::from_secs(3600)).await;
+        socket.say(json!({"type": "ping"})).await;
+        let mut answer = socket.next().await.0;
+        while answer == "ping" {
+            answer = socket.next().await.0;
+        }
+        assert_eq!(answer, "pong");
+    }
+
+    // Nor for one that has no token.
+    let mut socket = Quick::open(after(Duration::ZERO)).await;
+    tokio::time::advance(Duration::from_secs(3600)).await;
+    socket.auth("good").await;
+    assert_eq!(socket.next().await.0, "connection_established");
 }
 
 #[tokio::test(start_paused = true)]

@@ -11,6 +11,8 @@ use super::{
 
 /// What the hub's own sweep may be late by.
 const SWEEP_SLACK: Duration = Duration::from_secs(2);
+/// By how much a timer may be late before the process counts as having stood still. Busy machines are late by less.
+const A_MOMENT: Duration = Duration::from_secs(1);
 
 impl Session {
     /// When the timer has to look again.
@@ -53,11 +55,31 @@ impl Session {
     pub(super) fn poll_timer(&mut self, cx: &mut Context<'_>) -> Result<(), Over> {
         while self.timer.as_mut().poll(cx).is_ready() {
             let now_us = self.now_us();
+            let late_us = now_us.saturating_sub(self.timer_us);
+            if late_us > micros(A_MOMENT) {
+                // And a moment more, for what has come meanwhile and was not read yet.
+                self.forgive(late_us + micros(A_MOMENT));
+            }
             self.tick(now_us)?;
             // Rounded up to the timer's millisecond, so that it does not fire just before what is due.
             self.set_timer(self.due_us().max(now_us + 1000), now_us);
         }
         Ok(())
+    }
+
+    /// The process was stopped or starved for so long: what its clients said meanwhile was not heard, and what they were
+    /// asked was not sent. All deadlines are as much later.
+    fn forgive(&mut self, late_us: u64) {
+        self.heard_us += late_us;
+        if self.blocked_us > 0 {
+            self.blocked_us += late_us;
+        }
+        let lobby = self.lobby.as_mut().map(|lobby| &mut lobby.until_us);
+        let check = self.pending.as_mut().map(|pending| &mut pending.until_us);
+        let closing = self.closing.as_mut().map(|closing| &mut closing.until_us);
+        for until_us in [lobby, check, closing].into_iter().flatten() {
+            *until_us += late_us;
+        }
     }
 
     pub(super) fn tick(&mut self, now_us: u64) -> Result<(), Over> {
