@@ -44,7 +44,7 @@ pub use filter::{Filter, Level, LevelFilter};
 pub use position::{Position, Start};
 pub(crate) use read::{Gap, Read, Resume};
 pub(crate) use reader::{CloseReason, Reader};
-pub(crate) use spec::{ChannelSet, ViewSpec};
+pub(crate) use spec::{ChannelSet, Lease, Leases, ViewSpec};
 pub(crate) use stats::{ChannelStats, HubStats, ResumeStats};
 pub(crate) use subscription::Subscription;
 
@@ -354,6 +354,7 @@ impl Hub {
         (!channel.info.hidden).then_some(id)
     }
 
+    #[cfg(test)]
     pub(crate) fn channel_info(&self, id: ChannelId) -> Option<Arc<ChannelInfo>> {
         lock(&self.state)
             .channels

@@ -133,6 +133,7 @@ pub(super) fn spec(channels: &[ChannelId]) -> ViewSpec {
         filter: Filter::default(),
         tenant: None,
         form: Form(0),
+        leases: Leases::default(),
     }
 }
 
