@@ -194,6 +194,48 @@ async fn one_viewers_windows_and_paces_take_nobodys_place() {
     }
 }
 
+#[tokio::test]
+async fn the_name_of_a_connection_tells_nothing_of_others() {
+    let host = Host::configured(config(), app()).await;
+    let acme = [("x-tenant", "acme")];
+    let number = |id: &Value| -> i64 {
+        let (_, number) = id.as_str().unwrap().rsplit_once('-').unwrap();
+        number.parse().unwrap()
+    };
+    let mut numbers = Vec::new();
+    let mut open = Vec::new();
+    for _ in 0..4 {
+        let viewer = Transport::Sse
+            .open_with(&host, "channels=logs", &acme)
+            .await;
+        numbers.push(number(&viewer.established.data["connection_id"]));
+        let between = [("x-tenant", "globex")];
+        open.push(viewer);
+        open.push(
+            Transport::Sse
+                .open_with(&host, "channels=logs", &between)
+                .await,
+        );
+    }
+    let steps = numbers.windows(2).map(|pair| pair[1] - pair[0]);
+    let steps: Vec<_> = steps.collect();
+    // Counted up, each would be 2.
+    assert!(steps.iter().all(|step| step.abs() > 100), "{steps:?}");
+    // The list has them as they came, and each is found by its name.
+    let path = "/api/realtime/connections";
+    let listed = answer(&host, path, "acme").await.data();
+    let rows = listed["connections"].as_array().unwrap();
+    let listed: Vec<_> = rows.iter().map(|row| number(&row["id"])).collect();
+    assert_eq!(listed, numbers);
+    for row in rows {
+        let id = row["id"].as_str().unwrap();
+        let mut kick = support::request(axum::http::Method::DELETE, &format!("{path}/{id}"));
+        let headers = kick.headers_mut();
+        headers.insert("x-tenant", "globex".parse().unwrap());
+        host.send(kick).await.refusal(404);
+    }
+}
+
 /// The status of a stream that is left as soon as it is there.
 async fn answer_head(host: &Host, path: &str, tenant: &str) -> u16 {
     let mut ask = get(path);

@@ -97,6 +97,19 @@ impl ViewSpec {
         self.tenant.is_none() || self.tenant.as_deref() == tenant
     }
 
+    /// Which of an entry's events exist for the reader, wanted or not.
+    pub(crate) fn visible_in<'a>(&'a self, entry: &'a Entry) -> impl Iterator<Item = u32> + 'a {
+        let narrowed = match &self.tenant {
+            Some(tenant) => entry.source.narrow(&Filter::default(), Some(tenant)),
+            None => Narrowed::Whole,
+        };
+        (0..entry.len).filter(move |index| match narrowed {
+            Narrowed::Whole => self.may_see(entry.source.tags(*index as usize).tenant),
+            Narrowed::Nothing => false,
+            Narrowed::Rows(_) => true,
+        })
+    }
+
     /// Whether the reader wants any of an entry's events, and may see it.
     pub(crate) fn selects(&self, entry: &Arc<Entry>) -> bool {
         let mut wanted = VecDeque::new();

@@ -2,6 +2,7 @@
 
 mod changing;
 mod ladder;
+mod lags;
 mod leaving;
 mod sequence;
 
