@@ -14,6 +14,7 @@ mod logs;
 mod memory;
 mod merged;
 mod points;
+mod provider_reading;
 mod providers;
 mod reading;
 mod ring;

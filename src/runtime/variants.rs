@@ -3,6 +3,7 @@
 
 use std::{
     collections::{HashMap, hash_map::Entry},
+    hash::{DefaultHasher, Hash, Hasher},
     sync::Arc,
     time::Duration,
 };
@@ -76,13 +77,14 @@ impl Variants {
         }
     }
 
-    /// When something of that interval is due next. Counted from the same moment for all, so that those of one window
-    /// come due together.
-    fn next_after(&self, now: Instant, interval: Duration) -> Instant {
-        let interval = interval.as_nanos().max(1);
-        let passed = now.saturating_duration_since(self.origin).as_nanos();
-        let next = (passed / interval + 1) * interval;
-        self.origin + Duration::from_nanos(u64::try_from(next).unwrap_or(u64::MAX))
+    /// When a variant is due next. Counted from one moment for all of the same window and tenant, so that these come
+    /// due together, and from another for others, so that not all of them do.
+    fn next_after(&self, now: Instant, variant: &Variant, config: &RealtimeConfig) -> Instant {
+        let origin = self.origin + variant.phase();
+        let interval = variant.interval(config).as_nanos().max(1);
+        let passed = now.checked_duration_since(origin);
+        let rounds = passed.map_or(0, |passed| passed.as_nanos() / interval + 1);
+        origin + Duration::from_nanos(u64::try_from(rounds * interval).unwrap_or(u64::MAX))
     }
 }
 
@@ -114,9 +116,7 @@ impl Runtime {
         let mut active = Active {
             channel,
             lease: Lease::default(),
-            next: self
-                .variants
-                .next_after(now, variant.interval(&self.config)),
+            next: self.variants.next_after(now, &variant, &self.config),
             used: now,
             told: HashMap::new(),
         };
@@ -173,8 +173,7 @@ impl Runtime {
             }
             active.used = now;
             if now >= active.next {
-                let interval = variant.interval(&self.config);
-                active.next = self.variants.next_after(now, interval);
+                active.next = self.variants.next_after(now, variant, &self.config);
                 due.push((active.channel, variant.clone()));
             }
             true
@@ -258,6 +257,18 @@ impl Variant {
             Self::Providers { .. } => config.providers_interval,
         }
     }
+
+    /// Less than a second: the same for all of one window and tenant.
+    fn phase(&self) -> Duration {
+        // The same hash everywhere, as it shall be the same for all of these and nothing more.
+        let mut hasher = DefaultHasher::new();
+        match self {
+            Self::Stats { window, tenant, .. } => (Some(window), tenant.as_deref()),
+            Self::Providers { tenant } => (None, Some(&**tenant)),
+        }
+        .hash(&mut hasher);
+        Duration::from_millis(hasher.finish() % 1_000)
+    }
 }
 
 #[cfg(all(test, not(loom)))]
@@ -317,12 +328,22 @@ mod tests {
 
     #[test]
     fn those_of_one_window_come_due_together() {
-        let variants = Variants::new(&RealtimeConfig::new(Access::public()));
-        let at = |ms: u64| variants.origin + Duration::from_millis(ms);
-        let next = |ms, seconds| variants.next_after(at(ms), Duration::from_secs(seconds));
+        let config = RealtimeConfig::new(Access::public());
+        let variants = Variants::new(&config);
+        let origin = variants.origin + stats(1).phase();
+        let at = |ms: u64| origin + Duration::from_millis(ms);
+        let next = |ms, seconds| variants.next_after(at(ms), &stats(seconds), &config);
         assert_eq!(next(5_300, 2), at(6_000));
         assert_eq!(next(5_300, 3), at(6_000));
         assert_eq!(next(6_000, 3), at(9_000));
         assert_eq!(next(6_000, 3600), at(3_600_000));
+        let early = variants.next_after(variants.origin, &stats(3600), &config);
+        assert!(early <= at(0), "soon, and from then on at its pace");
+        let phases = (0..100).map(|tenant: u32| {
+            let tenant = tenant.to_string().into();
+            Variant::Providers { tenant }.phase()
+        });
+        let phases: std::collections::HashSet<_> = phases.collect();
+        assert!(phases.len() > 50, "tenants take turns: {}", phases.len());
     }
 }
