@@ -13,7 +13,8 @@ use crate::{
     aggregator::{ProviderInfo, ProviderStatus, Snapshot, Window},
     error::{Error, Kind},
     hub::{
-        ChannelConfig, ChannelSet, Filter, Level, Position, Read, Start, Subscription, ViewSpec,
+        ChannelConfig, ChannelSet, Filter, Leases, Level, Position, Read, Start, Subscription,
+        ViewSpec,
     },
     publish::{Event, LogLine},
     runtime::Keeper,
@@ -41,7 +42,8 @@ impl RealtimeHandle {
     /// Describes a provider; nothing happens before [`upsert`](ProviderBuilder::upsert).
     ///
     /// Providers that only show up in traffic are listed, too; registering one gives it a name, a kind and what it
-    /// can do, and lets the host set its status.
+    /// can do, and lets the host set its status. What the host says of a provider, also that it is there, is for the
+    /// viewers of all tenants; a provider that only shows up in traffic is for those whose traffic it is.
     pub fn provider(&self, id: impl Into<String>) -> ProviderBuilder {
         let info = ProviderInfo {
             id: id.into(),
@@ -240,6 +242,7 @@ impl RealtimeHandle {
             filter,
             tenant: None,
             form: transport::RECORD_FORM,
+            leases: Leases::default(),
         };
         let subscription = runtime
             .hub

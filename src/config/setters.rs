@@ -325,7 +325,8 @@ impl RealtimeConfig {
     ///
     /// One more is refused with 503, or told to come back if it is a browser. For some seconds after more than a tenth
     /// of them left at once, the last twentieth is kept for clients that come back to go on where they were. An open stream costs about 20 KB with
-    /// `axum::serve`, and every one of them a wake-up and a write an event.
+    /// `axum::serve`, and every one of them a wake-up and a write an event. There is room for `stats` and `providers` of
+    /// as many windows, intervals and tenants as so many clients can read at once.
     #[must_use]
     pub fn max_clients(mut self, clients: usize) -> Self {
         self.max_clients = clients;

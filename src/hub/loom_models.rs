@@ -93,6 +93,7 @@ impl House {
             filter: Filter::default(),
             tenant: None,
             form: Form(0),
+            leases: Leases::default(),
         }
     }
 

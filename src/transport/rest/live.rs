@@ -201,12 +201,14 @@ pub(super) fn overview(ask: &Ask<'_>) -> Result<Answer, Refusal> {
         "metrics": snapshot,
         "providers": providers,
         "alerts": [],
-        "health": {
+        "health": {"hub": part(accepting)},
+    });
+    // A tenant is told nothing that follows from what others do.
+    if ask.tenant().is_none() {
+        overview["health"] = json!({
             "hub": part(accepting && hub.inbox_used < hub.inbox_capacity),
             "collector": part(totals.dropped == 0),
-        },
-    });
-    if ask.tenant().is_none() {
+        });
         overview["connections"] = json!(hub.total_clients);
         overview["system"] = json!(runtime.system_event());
     }
