@@ -98,6 +98,13 @@ impl Runtime {
     ) -> Result<ChannelId, Error> {
         let now = Instant::now();
         let mut table = lock(&self.variants.table);
+        // What it shows was not renewed while nobody read it: the first thing that a client sees is not to be old.
+        let is_stale = |active: &Active| !active.lease.is_held() && now >= active.next;
+        if let Some(stale) = table.get(&variant).filter(|active| is_stale(active))
+            && self.hub.retire(stale.channel)
+        {
+            table.remove(&variant);
+        }
         if let Some(active) = table.get_mut(&variant) {
             active.used = now;
             leases.add(active.lease.clone());
@@ -309,6 +316,20 @@ mod tests {
         drop(table);
         assert_eq!(lease(&runtime, stats(1)).unwrap().0, first);
         drop(held);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_nobody_renewed_is_not_shown() {
+        let runtime = runtime();
+        // Nothing makes the rounds here: what is due stays due until it is made anew.
+        let is_due = || lock(&runtime.variants.table)[&stats(5)].next <= Instant::now();
+        let (_, held) = lease(&runtime, stats(5)).unwrap();
+        tokio::time::advance(Duration::from_secs(6)).await;
+        lease(&runtime, stats(5)).unwrap();
+        assert!(is_due(), "it is read, and renewed by the next round");
+        drop(held);
+        let (_, _held) = lease(&runtime, stats(5)).unwrap();
+        assert!(!is_due());
     }
 
     #[test]
