@@ -324,7 +324,7 @@ impl Runtime {
         let mut logs = every(self.config.logs_interval);
         let mut providers = every(self.config.providers_interval);
         let mut system = every(self.config.system_interval);
-        let mut variants = every(Duration::from_millis(100));
+        let mut tenth = every(Duration::from_millis(100));
         let mut unlogged: Vec<Arc<Rows>> = Vec::new();
         let mut announced = HashSet::new();
         let mut resting = Instant::now();
@@ -354,7 +354,10 @@ impl Runtime {
                     self.publish(self.built_in.providers, providers_event(&self.aggregator, None));
                 }
                 _ = system.tick() => self.publish(self.built_in.system, Arc::new(self.system_event())),
-                _ = variants.tick() => self.publish_variants(),
+                _ = tenth.tick() => {
+                    self.aggregator.prepare();
+                    self.publish_variants();
+                }
                 () = rows_wait => {
                     if !rests {
                         self.collect(&mut unlogged);

@@ -138,14 +138,20 @@ impl State {
         }
     }
 
-    /// Moves on to now, and takes everything that the collector has.
-    pub(crate) fn pump(&mut self, reading: Reading) {
-        let collector = Arc::clone(&self.context.collector);
+    /// Moves on to now. What the collector has stays there, for whoever publishes it.
+    pub(crate) fn advance(&mut self, reading: Reading) {
         let now = self.time.observe(reading.unix_us, reading.step_us);
         self.ladder.advance(now);
         self.audience
             .advance(now / SECOND_US, self.time.wall_now_us() / SECOND_US);
-        self.gauge(collector.take_peak());
+        let peak = self.context.collector.take_peak();
+        self.gauge(peak);
+    }
+
+    /// Moves on to now, and takes everything that the collector has.
+    pub(crate) fn pump(&mut self, reading: Reading) {
+        self.advance(reading);
+        let collector = Arc::clone(&self.context.collector);
         let origin_us = collector.clock().unix_us_of(0);
         collector.drain(DRAIN, |record| self.count(record, origin_us));
         collector.drain_overflow(|overflow| self.count_overflow(&overflow));
