@@ -517,3 +517,6 @@ impl fmt::Debug for Runtime {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;

@@ -200,6 +200,13 @@ impl Aggregator {
         while lock(&self.state).ladder.gather(window) {}
     }
 
+    /// Does something while a reader has the lock.
+    #[cfg(all(test, not(loom)))]
+    pub(crate) fn while_reading(&self, during: impl FnOnce()) {
+        let _reader = lock(&self.state);
+        during();
+    }
+
     fn pumped<T>(&self, read: impl FnOnce(&mut State) -> T) -> T {
         let mut state = lock(&self.state);
         state.pump(reading(&self.clock));
