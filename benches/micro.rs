@@ -9,7 +9,8 @@
 //! - `record`: a request through the layer around a service that does nothing, without axum: what recording takes.
 //!   Its rows are drained between the batches, and the totals must be exact after each. CPU time of this thread.
 //! - `publish`: `rt.publish` of a small event, with one reader that keeps up. CPU time of this thread.
-//! - `snapshot`: the numbers of a window with every label table full, as a value and as `GET /api/realtime/metrics`.
+//!
+//! What a reading takes is measured by the bench `reading`.
 
 use std::{convert::Infallible, hint::black_box, time::Duration};
 
@@ -29,7 +30,7 @@ use tower_realtime::{
     RequestMeter, Usage, Window,
 };
 
-criterion_group!(benches, record, publish, snapshot);
+criterion_group!(benches, record, publish);
 criterion_main!(benches);
 
 /// Rows that fit into the queue between two drains.
@@ -205,46 +206,6 @@ fn publish(criterion: &mut Criterion) {
                 });
             }
             took
-        });
-    });
-    group.finish();
-}
-
-/// Every table full: routes, models, providers, tenants and users, and then some that share the row `other`.
-fn snapshot(criterion: &mut Criterion) {
-    let tokio = runtime();
-    let _guard = tokio.enter();
-    let layer = RealtimeLayer::new(config());
-    let rt = layer.handle();
-    let mut app = layer.layer(service_fn(hello));
-    for index in 0..4_000 {
-        let says = Says {
-            provider: format!("provider-{}", index % 70),
-            model: format!("model-{}", index % 300),
-            user: format!("user-{}", index % 1_100),
-            tenant: format!("tenant-{}", index % 300),
-            route: format!("/v1/route-{}", index % 300),
-        };
-        exchange(&mut app, request(Some(&says)));
-        if index % ROWS as i32 == 0 {
-            total(&rt);
-        }
-    }
-    assert_eq!(total(&rt), 4_000);
-    let mut group = criterion.benchmark_group("snapshot");
-    group.bench_function("of an hour, full tables", |bencher| {
-        bencher.iter(|| black_box(rt.snapshot(Window::OneHour)));
-    });
-    group.bench_function("GET /api/realtime/metrics, full tables", |bencher| {
-        bencher.iter(|| {
-            let mut request = Request::new(Body::empty());
-            *request.uri_mut() = "/api/realtime/metrics".parse().unwrap();
-            tokio.block_on(async {
-                let answer = app.ready().await.unwrap().call(request).await.unwrap();
-                assert_eq!(answer.status(), 200);
-                let body = Body::new(answer.into_body());
-                black_box(to_bytes(body, 1 << 22).await.unwrap())
-            })
         });
     });
     group.finish();

@@ -2,6 +2,7 @@
 //!
 //! ```sh
 //! cargo bench --bench overhead                       # a table: bare, no-op, ours, ours with attribution
+//! cargo bench --bench overhead -- attributed         # of some of them, by their names, beside the bare one
 //! cargo bench --bench overhead -- attributed 4000    # that many requests through one layer, and nothing else
 //! benches/instructions.sh                            # instructions a request, by the difference of two such runs
 //! ```
@@ -17,7 +18,9 @@
 //! What was recorded is drained by the layer's own task on another thread. Between batches the program leaves it the
 //! time for that, so that no queue is full, and at the end it waits until the totals say that nothing is missing. The
 //! nanoseconds are those of the thread of the requests; instructions are counted for both.
-#![allow(clippy::print_stdout)]
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+mod names;
 
 use std::{
     hint::black_box,
@@ -39,6 +42,13 @@ use tower_realtime::{
     Access, RealtimeConfig, RealtimeHandle, RealtimeLayer, RequestMeter, Usage, Window,
 };
 
+const USAGE: &str = "\
+usage: cargo bench --bench overhead -- [LAYER…]      a table of these layers, of all without any
+       cargo bench --bench overhead -- LAYER COUNT   as many requests through one, for callgrind
+
+layers: bare, noop, recorded, attributed
+";
+
 const LAYERS: [&str; 4] = ["bare", "noop", "recorded", "attributed"];
 /// Requests in a batch, and batches: the quickest batch is the one that nothing disturbed.
 const BATCH: u64 = 2_000;
@@ -59,10 +69,12 @@ fn main() {
         .unwrap();
     let _guard = tokio.enter();
     match &arguments[..] {
-        [] => table(),
-        [layer, count] => {
+        [layer, count] if LAYERS.contains(&&**layer) && !count.starts_with('-') => {
+            let Ok(mut left) = count.parse::<u64>() else {
+                eprint!("COUNT takes a number of requests, not {count:?}\n\n{USAGE}");
+                std::process::exit(2);
+            };
             let mut subject = Subject::new(layer);
-            let mut left = count.parse().expect("a number of requests");
             while left > 0 {
                 let batch = BATCH.min(left);
                 subject.requests(batch);
@@ -71,15 +83,22 @@ fn main() {
             }
             subject.wait_until_drained();
         }
-        _ => panic!("usage: overhead [LAYER COUNT]; layers are {LAYERS:?}"),
+        _ => {
+            let mut layers = names::chosen(&LAYERS, USAGE);
+            if !layers.is_empty() {
+                layers.retain(|layer| *layer != LAYERS[0]);
+                layers.insert(0, LAYERS[0]);
+                table(&layers);
+            }
+        }
     }
 }
 
 /// Batches of the layers in turn, so that a machine that gets slower does so for all of them.
-fn table() {
-    let mut subjects = LAYERS.map(Subject::new);
-    let mut best = [f64::INFINITY; LAYERS.len()];
-    let mut middle = [const { Vec::new() }; LAYERS.len()];
+fn table(layers: &[&str]) {
+    let mut subjects: Vec<Subject> = layers.iter().map(|layer| Subject::new(layer)).collect();
+    let mut best = vec![f64::INFINITY; layers.len()];
+    let mut middle = vec![Vec::new(); layers.len()];
     for _ in 0..BATCHES {
         for (index, subject) in subjects.iter_mut().enumerate() {
             let before = thread_cpu();
@@ -96,7 +115,7 @@ fn table() {
         batches.sort_by(f64::total_cmp);
         batches[batches.len() / 2]
     };
-    for (index, layer) in LAYERS.iter().enumerate() {
+    for (index, layer) in layers.iter().enumerate() {
         println!(
             "{layer:<12} {:>12.0} {:>7.0} {:>14.0}",
             best[index],
@@ -104,7 +123,7 @@ fn table() {
             median(index) - median(0)
         );
     }
-    for subject in &mut subjects {
+    for subject in &subjects {
         subject.wait_until_drained();
     }
 }
@@ -166,7 +185,7 @@ impl Subject {
     }
 
     /// Every request must have been counted.
-    fn wait_until_drained(&mut self) {
+    fn wait_until_drained(&self) {
         let Some(handle) = &self.handle else { return };
         let total =
             |handle: &RealtimeHandle| handle.snapshot(Window::OneHour).summary.total_requests;

@@ -2,7 +2,8 @@
 //! clients, over three decades each.
 //!
 //! ```sh
-//! cargo bench --bench scaling
+//! cargo bench --bench scaling                  # all tables
+//! cargo bench --bench scaling -- channels      # some, by their names: history, channels, elsewhere, clients
 //! ```
 //!
 //! A table each, in nanoseconds of CPU time of the whole process, by batches; the quickest batch counts, and every
@@ -12,7 +13,9 @@
 //! - *publish*: `rt.publish` and the hub's task together, with nobody reading the channel.
 //! - *call*: `rt.publish` alone, on the caller's thread, which never waits for readers.
 //! - *read*: handing an event to one reader and taking it there.
-#![allow(clippy::print_stdout)]
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+mod names;
 
 use std::time::Duration;
 
@@ -30,70 +33,58 @@ const BATCH: usize = 2_000;
 const BATCHES: usize = 15;
 
 fn main() {
+    let usage =
+        "usage: cargo bench --bench scaling -- [history] [channels] [elsewhere] [clients]\n";
     // One thread, so that batches of readers do not depend on who steals whose work.
     let tokio = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap();
     tokio.block_on(async {});
-    let columns = |name: &str, what: &str| {
-        print!("\n{name:<44}");
-        for decade in DECADES {
-            print!("{decade:>9}");
+    for table in names::chosen(&["history", "channels", "elsewhere", "clients"], usage) {
+        match table {
+            "history" => history(&tokio),
+            "channels" => channels(&tokio),
+            "elsewhere" => elsewhere(&tokio),
+            _ => clients(&tokio),
         }
-        println!("   {what}");
-    };
+    }
+}
 
-    columns("events held by the channel", "");
-    row(
-        &tokio,
-        "publish",
-        |held| Hub::new(held, 0, 0, held),
-        Hub::publish,
-    );
-    row(
-        &tokio,
-        "resume at the end of them, each",
-        |held| Hub::new(held, 0, 0, held),
-        Hub::resume,
-    );
+fn columns(name: &str) {
+    print!("\n{name:<44}");
+    for decade in DECADES {
+        print!("{decade:>9}");
+    }
+    println!();
+}
 
-    columns("other channels", "");
-    row(
-        &tokio,
-        "publish",
-        |channels| Hub::new(100, channels, 0, 0),
-        Hub::publish,
-    );
-    row(
-        &tokio,
-        "read, one channel of them",
-        |channels| Hub::new(100, channels, 0, 0),
-        Hub::read_one,
-    );
-    row(
-        &tokio,
-        "read, all of them (`all`)",
-        |channels| Hub::new(100, channels, 0, 0),
-        Hub::read_all,
-    );
+fn history(tokio: &Runtime) {
+    columns("events held by the channel");
+    let hub = |held| Hub::new(held, 0, 0, held);
+    row(tokio, "publish", hub, Hub::publish);
+    row(tokio, "resume at the end of them, each", hub, Hub::resume);
+}
 
-    columns("clients of another channel", "");
-    row(
-        &tokio,
-        "publish",
-        |clients| Hub::new(100, 1, clients, 0),
-        Hub::publish,
-    );
+fn channels(tokio: &Runtime) {
+    columns("other channels");
+    let hub = |channels| Hub::new(100, channels, 0, 0);
+    row(tokio, "publish", hub, Hub::publish);
+    row(tokio, "read, one channel of them", hub, Hub::read_one);
+    row(tokio, "read, all of them (`all`)", hub, Hub::read_all);
+}
 
-    columns("clients of this channel", "");
-    row(&tokio, "call", Hub::with_readers, Hub::call);
-    row(
-        &tokio,
-        "read, a client and event",
-        Hub::with_readers,
-        Hub::read_by_all,
-    );
+fn elsewhere(tokio: &Runtime) {
+    columns("clients of another channel");
+    let hub = |clients| Hub::new(100, 1, clients, 0);
+    row(tokio, "publish", hub, Hub::publish);
+}
+
+fn clients(tokio: &Runtime) {
+    columns("clients of this channel");
+    row(tokio, "call", Hub::with_readers, Hub::call);
+    let each = "read, a client and event";
+    row(tokio, each, Hub::with_readers, Hub::read_by_all);
 }
 
 /// One line: the cost at each decade.

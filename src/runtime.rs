@@ -8,7 +8,9 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    aggregator::{self, Aggregator, LogsBatch, ProvidersEvent, Rows, StatsEvent, Window},
+    aggregator::{
+        self, Aggregator, LogsBatch, MAX_UNLOGGED, ProvidersEvent, Rows, StatsEvent, Window,
+    },
     clock::Clock,
     collector::{self, Collector},
     config::RealtimeConfig,
@@ -55,6 +57,13 @@ pub(crate) struct Runtime {
     tasks: TaskTracker,
     started: AtomicBool,
     inbox: Mutex<Option<Inbox>>,
+}
+
+/// Rows that are to be published as lines of `logs`: at most [`MAX_UNLOGGED`] and a batch, however long the pace.
+#[derive(Default)]
+struct Unlogged {
+    batches: Vec<Arc<Rows>>,
+    rows: usize,
 }
 
 /// Owned by layers, services and handles; the tasks do not own it, so that they end with the last of those.
@@ -243,8 +252,8 @@ impl Runtime {
         let mut logs = every(self.config.logs_interval);
         let mut providers = every(self.config.providers_interval);
         let mut system = every(self.config.system_interval);
-        let mut variants = every(Duration::from_millis(100));
-        let mut unlogged: Vec<Arc<Rows>> = Vec::new();
+        let mut tenth = every(Duration::from_millis(100));
+        let mut unlogged = Unlogged::default();
         let mut announced = HashSet::new();
         let mut resting = Instant::now();
         loop {
@@ -273,7 +282,10 @@ impl Runtime {
                     self.publish(self.built_in.providers, providers_event(&self.aggregator, None));
                 }
                 _ = system.tick() => self.publish(self.built_in.system, Arc::new(self.system_event())),
-                _ = variants.tick() => self.publish_variants(),
+                _ = tenth.tick() => {
+                    self.aggregator.prepare();
+                    self.publish_variants();
+                }
                 () = rows_wait => {
                     if !rests {
                         self.collect(&mut unlogged);
@@ -288,9 +300,13 @@ impl Runtime {
     }
 
     /// Empties the collector and publishes the rows.
-    fn collect(&self, unlogged: &mut Vec<Arc<Rows>>) {
+    fn collect(&self, unlogged: &mut Unlogged) {
         for rows in self.aggregator.drain() {
-            unlogged.push(rows.clone());
+            unlogged.rows += rows.rows.len();
+            unlogged.batches.push(rows.clone());
+            if unlogged.rows >= MAX_UNLOGGED {
+                self.publish_logs(unlogged);
+            }
             self.publish(self.built_in.requests, rows);
         }
         let changes = self.aggregator.take_status_changes();
@@ -313,9 +329,10 @@ impl Runtime {
         }
     }
 
-    fn publish_logs(&self, unlogged: &mut Vec<Arc<Rows>>) {
+    fn publish_logs(&self, unlogged: &mut Unlogged) {
         let unix_ms = self.clock.unix_ms();
-        for batch in LogsBatch::split(unix_ms / 1000, std::mem::take(unlogged)) {
+        let batches = std::mem::take(unlogged).batches;
+        for batch in LogsBatch::split(unix_ms / 1000, batches) {
             self.publish(self.built_in.logs, Arc::new(batch));
         }
     }
@@ -333,12 +350,17 @@ impl Runtime {
 }
 
 impl RealtimeConfig {
-    /// How many bytes the aggregated numbers take at most: every table full, every label in use in every slot of
-    /// every window, latencies as scattered as can be. Real traffic stays far below. The limits of labels
-    /// (`max_users` above all) and `window_count` are the factors.
+    /// How many bytes recording and the aggregated numbers take at most: every table full, every label in use in every
+    /// slot of every window, latencies as scattered as can be, the queue and every list full of requests to which
+    /// the host has attached all that it may. Real traffic stays far below.
+    ///
+    /// The factors are the limits of labels (`max_users` above all), `window_count`, and
+    /// [`feed_capacity`](Self::feed_capacity): 128 bytes a row, reserved at the start, and 3 KB more for a row that
+    /// waits with eight labels, a reason and an id as long as they may be.
     ///
     /// What is kept for readers that come back is bounded for each channel by
-    /// [`replay_bytes`](Self::replay_bytes), and comes on top.
+    /// [`replay_bytes`](Self::replay_bytes), and comes on top; so do what the host says of its providers, its prices,
+    /// and an answer while it is written.
     pub fn memory_ceiling(&self) -> usize {
         aggregator::memory_ceiling(&settings_of(self), &limits_of(self))
     }
@@ -398,3 +420,6 @@ impl fmt::Debug for Runtime {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;

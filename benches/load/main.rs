@@ -64,19 +64,21 @@ fn main() {
         }
         return;
     }
-    if arguments
-        .iter()
-        .any(|argument| argument == "--help" || argument == "-h")
-    {
+    let asks = |argument: &String| argument == "--help" || argument == "-h";
+    // Without a mode: `cargo bench` alone runs every bench of the package.
+    if arguments.is_empty() || arguments.iter().any(asks) {
         print!("{}", options::USAGE);
         return;
     }
-    let parsed = match arguments.split_first() {
-        None => Err("say what to run".to_owned()),
-        Some((mode, rest)) => run_of(mode).and_then(|run| Ok((run, Options::parse(rest)?))),
+    let (mode, rest) = arguments.split_first().expect("there are some");
+    let Some(run) = run_of(mode) else {
+        eprint!("{mode:?} is not a mode\n\n{}", options::USAGE);
+        // `cargo bench -- NAME` gives the name of another bench's table to this one, too.
+        let elsewhere = rest.is_empty() && !mode.starts_with('-');
+        std::process::exit(if elsewhere { 0 } else { 2 });
     };
-    match parsed {
-        Ok((run, options)) => run(&options),
+    match Options::parse(rest) {
+        Ok(options) => run(&options),
         Err(error) => {
             eprint!("{error}\n\n{}", options::USAGE);
             std::process::exit(2);
@@ -84,8 +86,8 @@ fn main() {
     }
 }
 
-fn run_of(mode: &str) -> Result<fn(&Options), String> {
-    Ok(match mode {
+fn run_of(mode: &str) -> Option<fn(&Options)> {
+    Some(match mode {
         "fanout" => fanout,
         "many" => many,
         "stalled" => stalled,
@@ -94,7 +96,7 @@ fn run_of(mode: &str) -> Result<fn(&Options), String> {
         "idle" => idle,
         "instructions" => instructions,
         "requests" => requests,
-        _ => return Err(format!("{mode:?} is not a mode")),
+        _ => return None,
     })
 }
 

@@ -4,6 +4,8 @@
 pub(crate) const USAGE: &str = "\
 usage: cargo bench --bench load -- MODE [OPTION…]
 
+Nothing is run without a mode: most take a minute, thousands of sockets and both processors.
+
 modes:
   fanout        CPU and delay of a delivery, beside axum with shared bytes
   many          19,000 clients at an event a second, against 1,000
@@ -65,16 +67,23 @@ impl Options {
             };
             let mut list = || numbers(value()?).map_err(|error| format!("{name} {error}"));
             match &**name {
-                "--clients" => options.clients = Some(list()?[0]),
-                "--rates" => options.rates = list()?.iter().map(|rate| *rate as f64).collect(),
-                "--bytes" => options.bytes = list()?,
-                "--seconds" => options.seconds = list()?[0] as f64,
-                "--rounds" => options.rounds = list()?[0],
+                "--clients" => options.clients = Some(one(name, &list()?)?),
+                "--rates" => {
+                    let rates = positive(name, list()?)?;
+                    options.rates = rates.into_iter().map(|rate| rate as f64).collect();
+                }
+                "--bytes" => options.bytes = positive(name, list()?)?,
+                "--seconds" => options.seconds = one(name, &list()?)? as f64,
+                "--rounds" => options.rounds = one(name, &list()?)?,
                 "--transports" => {
                     options.transports = value()?.split(',').map(str::to_owned).collect();
                     let known = |name: &String| ["sse", "ws", "http2"].contains(&&**name);
                     if !options.transports.iter().all(known) {
                         return Err(format!("{name} takes some of sse, ws, http2"));
+                    }
+                    let ws = options.transports.iter().any(|name| name == "ws");
+                    if ws && !cfg!(feature = "ws") {
+                        return Err(format!("{name} takes ws only with --features ws"));
                     }
                 }
                 "--server-cpus" => options.server_cpus = processors(&list()?),
@@ -83,6 +92,22 @@ impl Options {
             }
         }
         Ok(options)
+    }
+}
+
+/// One whole number from 1.
+fn one(name: &str, list: &[usize]) -> Result<usize, String> {
+    match list {
+        &[number] if number > 0 => Ok(number),
+        _ => Err(format!("{name} takes one whole number from 1")),
+    }
+}
+
+/// Whole numbers from 1.
+fn positive(name: &str, list: Vec<usize>) -> Result<Vec<usize>, String> {
+    match list.contains(&0) {
+        false => Ok(list),
+        true => Err(format!("{name} takes whole numbers from 1")),
     }
 }
 
@@ -95,7 +120,7 @@ fn processors(numbers: &[usize]) -> String {
 pub(crate) fn numbers(list: &str) -> Result<Vec<usize>, String> {
     let number = |item: &str| {
         item.parse()
-            .map_err(|_| format!("takes numbers with commas between them, not {item:?}"))
+            .map_err(|_| format!("takes whole numbers with commas between them, not {item:?}"))
     };
     list.split(',').map(number).collect()
 }

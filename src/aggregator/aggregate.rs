@@ -56,7 +56,8 @@ impl Default for Settings {
 /// Counts what the collector takes, and answers what was counted.
 ///
 /// Every reading first takes what the collector has: a request that has ended is in the very next answer. The lock is
-/// held for as long as one drain or one answer takes, and never on a request's path.
+/// held for as long as one drain or one answer takes, and never on a request's path. What an answer takes does not
+/// depend on who has asked before: every window is kept put together, see [`prepare`](Self::prepare).
 #[derive(Debug)]
 pub(crate) struct Aggregator {
     settings: Settings,
@@ -83,10 +84,23 @@ impl Aggregator {
     /// Takes everything that the collector has, and hands out the rows that nobody has taken yet, in batches of at most
     /// 128. To be called at least every few seconds, so that slots close on time.
     pub(crate) fn drain(&self) -> Vec<Arc<Rows>> {
-        self.pumped(|state| {
-            state.ladder.prepare();
-            state.ready.take()
-        })
+        self.pumped(|state| state.ready.take())
+    }
+
+    /// Puts together a little of what the next readers will need, so that none of them finds a window unprepared. To be
+    /// called ten times a second. A slot at a time, and with the lock free in between: with full tables adding one takes
+    /// a third of a millisecond.
+    pub(crate) fn prepare(&self) {
+        let slots = {
+            let mut state = lock(&self.state);
+            state.advance(reading(&self.clock));
+            state.ladder.slots_a_turn()
+        };
+        for _ in 0..slots {
+            if !lock(&self.state).ladder.prepare() {
+                break;
+            }
+        }
     }
 
     /// Takes everything that the collector has, and leaves the rows for [`drain`](Self::drain).
@@ -96,6 +110,7 @@ impl Aggregator {
 
     /// Every number of a window. With a tenant, only that tenant's.
     pub(crate) fn snapshot(&self, window: Window, tenant: Option<&str>) -> Snapshot {
+        self.gather(window);
         self.pumped(|state| state.snapshot(&self.settings, window, tenant))
     }
 
@@ -175,7 +190,22 @@ impl Aggregator {
         window: Window,
         tenant: Option<&str>,
     ) -> Breakdown {
+        self.gather(window);
         self.pumped(|state| state.breakdown(by, window, tenant))
+    }
+
+    /// Puts a window together that is not, as after a pause of the whole machine, without keeping the lock for all of
+    /// its slots. What is prepared is found so at the first look.
+    fn gather(&self, window: Window) {
+        lock(&self.state).advance(reading(&self.clock));
+        while lock(&self.state).ladder.gather(window) {}
+    }
+
+    /// Does something while a reader has the lock.
+    #[cfg(all(test, not(loom)))]
+    pub(crate) fn while_reading(&self, during: impl FnOnce()) {
+        let _reader = lock(&self.state);
+        during();
     }
 
     fn pumped<T>(&self, read: impl FnOnce(&mut State) -> T) -> T {

@@ -11,6 +11,9 @@ use super::{
     rows::{RowView, Rows},
 };
 
+/// Rows that wait to be published as `logs` events. When there are as many, they are published before their time.
+pub(crate) const MAX_UNLOGGED: usize = 8_192;
+
 /// One `logs` event. It shares its rows with the `requests` events.
 #[derive(Debug)]
 pub(crate) struct LogsBatch {

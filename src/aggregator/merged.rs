@@ -1,8 +1,9 @@
 //! The closed slots of a window, put together once and prepared ahead.
 //!
-//! A window of an hour is sixty slots, and with full label tables it takes some ten milliseconds to add them up. A
-//! reader must not wait for that, nor keep the lock for so long. So the sum is kept; a slot that closes is added to
-//! it; and the sum that will be needed when the oldest slot leaves is put together beforehand, a few slots at a time.
+//! A window of an hour is sixty slots, and with full label tables it takes more than twenty milliseconds to add them
+//! up. A reader must not wait for that, nor keep the lock for so long, whether or not somebody has asked for the window
+//! before. So the sum of every window is kept; a slot that closes is added to it; and the sum that will be needed when
+//! the oldest slot leaves is put together beforehand, a slot at a time.
 
 use std::ops::Range;
 
@@ -14,8 +15,6 @@ pub(super) struct Merged {
     sum: Sum,
     /// Without the oldest slot: what `sum` will be when the window moves on.
     next: Sum,
-    /// When it was asked for last, by the slot then in progress. A window that nobody asks for is not prepared.
-    asked: Option<u64>,
 }
 
 /// The sum of the slots of a range, so far.
@@ -27,45 +26,54 @@ struct Sum {
     additions: usize,
 }
 
-/// A window that was asked for is prepared for so many more of its slots.
-const KEEN: u64 = 2;
-
 impl Merged {
     /// The sum of a range of closed slots; `None` where there is none. Adds up what is missing.
     pub(super) fn of(
         &mut self,
         range: Range<u64>,
-        current: u64,
         slots: &Ring<Box<Slot>>,
         max_users: usize,
     ) -> Option<&Slot> {
-        self.asked = Some(current);
-        if !self.sum.continues_to(&range) && self.next.continues_to(&range) {
-            std::mem::swap(&mut self.sum, &mut self.next);
-        }
-        if !self.sum.continues_to(&range) {
-            self.sum.begin(range.start, max_users);
-        }
-        self.sum.extend(range.end, usize::MAX, slots);
+        while self.gather(&range, slots, max_users) {}
         self.sum.slot.as_deref()
     }
 
-    /// Adds a few slots to what will be needed next, where somebody seems to be going to need it. Says how many.
-    pub(super) fn prepare(
+    /// Adds one slot to the sum of a range. `false`: it is whole.
+    pub(super) fn gather(
         &mut self,
-        current: u64,
-        most: usize,
+        range: &Range<u64>,
         slots: &Ring<Box<Slot>>,
         max_users: usize,
-    ) -> usize {
-        if self.asked.is_none_or(|asked| asked + KEEN < current) || self.sum.range.is_empty() {
-            return 0;
+    ) -> bool {
+        if !self.sum.continues_to(range) {
+            if self.next.continues_to(range) {
+                std::mem::swap(&mut self.sum, &mut self.next);
+            } else {
+                self.sum.begin(range.start, max_users);
+            }
         }
-        let range = self.sum.range.start + 1..self.sum.range.end;
+        self.sum.extend(range.end, slots)
+    }
+
+    /// Adds one slot to the sum of a range, or to what will be needed when its oldest slot leaves. `false`: both are
+    /// whole.
+    pub(super) fn prepare(
+        &mut self,
+        range: &Range<u64>,
+        slots: &Ring<Box<Slot>>,
+        max_users: usize,
+    ) -> bool {
+        if self.gather(range, slots, max_users) {
+            return true;
+        }
+        if range.is_empty() {
+            return false;
+        }
+        let range = range.start + 1..range.end;
         if !self.next.continues_to(&range) {
             self.next.begin(range.start, max_users);
         }
-        self.next.extend(range.end, most, slots)
+        self.next.extend(range.end, slots)
     }
 }
 
@@ -90,22 +98,23 @@ impl Sum {
             .clear();
     }
 
-    fn extend(&mut self, end: u64, most: usize, slots: &Ring<Box<Slot>>) -> usize {
+    /// Adds the next slot before `end` that there is. `false`: there is none.
+    fn extend(&mut self, end: u64, slots: &Ring<Box<Slot>>) -> bool {
         let Some(sum) = &mut self.slot else {
-            return 0;
+            return false;
         };
-        let mut added = 0;
-        while self.range.end < end && added < most {
-            if let Some(closed) = slots.get(self.range.end) {
-                sum.merge(closed);
-                added += 1;
-            }
+        while self.range.end < end {
+            let closed = slots.get(self.range.end);
             self.range.end += 1;
+            if let Some(closed) = closed {
+                sum.merge(closed);
+                #[cfg(test)]
+                {
+                    self.additions += 1;
+                }
+                return true;
+            }
         }
-        #[cfg(test)]
-        {
-            self.additions += added;
-        }
-        added
+        false
     }
 }

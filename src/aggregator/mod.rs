@@ -37,7 +37,7 @@ pub(crate) use events::{ProvidersEvent, StatsEvent};
 pub use health::ProviderStatus;
 #[cfg(feature = "ws")]
 pub(crate) use json::rfc3339;
-pub(crate) use logs::LogsBatch;
+pub(crate) use logs::{LogsBatch, MAX_UNLOGGED};
 pub(crate) use memory::memory_ceiling;
 pub(crate) use providers::{
     ProviderInfo, ProviderStatusEvent, ProviderView, ProvidersSnapshot, StatusChanges,

@@ -32,11 +32,11 @@ use super::{
 /// Records that one call takes at most: several full queues, and an end to it when producers never pause.
 const DRAIN: usize = 65_536;
 /// Rows that wait for the task that publishes them. Beyond it the oldest batches are skipped, and counted.
-const MAX_READY: usize = 8_192;
+pub(crate) const MAX_READY: usize = 8_192;
 /// Failed requests that are remembered.
 pub(crate) const MAX_ERRORS: usize = 100;
 /// Names of users beyond the label table that are remembered; then they are forgotten and read anew.
-const MAX_STRANGERS: usize = 4_096;
+pub(crate) const MAX_STRANGERS: usize = 4_096;
 /// A baseline changes slowly: it is looked at once a minute.
 const BASELINE_SECONDS: u64 = 60;
 /// Requests of the last hour that a provider's baseline needs.
@@ -141,14 +141,20 @@ impl State {
         }
     }
 
-    /// Moves on to now, and takes everything that the collector has.
-    pub(crate) fn pump(&mut self, reading: Reading) {
-        let collector = Arc::clone(&self.context.collector);
+    /// Moves on to now. What the collector has stays there, for whoever publishes it.
+    pub(crate) fn advance(&mut self, reading: Reading) {
         let now = self.time.observe(reading.unix_us, reading.step_us);
         self.ladder.advance(now);
         self.audience
             .advance(now / SECOND_US, self.time.wall_now_us() / SECOND_US);
-        self.gauge(collector.take_peak());
+        let peak = self.context.collector.take_peak();
+        self.gauge(peak);
+    }
+
+    /// Moves on to now, and takes everything that the collector has.
+    pub(crate) fn pump(&mut self, reading: Reading) {
+        self.advance(reading);
+        let collector = Arc::clone(&self.context.collector);
         let origin_us = collector.clock().unix_us_of(0);
         collector.drain(DRAIN, |record| self.count(record, origin_us));
         collector.drain_overflow(|overflow| self.count_overflow(&overflow));
@@ -281,9 +287,12 @@ impl State {
         }
         // Under load batches are full, and growing them step by step would copy every row several times.
         let room = if self.batch.len() == BATCH { BATCH } else { 0 };
+        let mut rows = std::mem::replace(&mut self.batch, Vec::with_capacity(room));
+        // With little traffic a batch is a row or two, and lists hold on to hundreds of them.
+        rows.shrink_to_fit();
         let rows = Arc::new(Rows {
             context: Arc::clone(&self.context),
-            rows: std::mem::replace(&mut self.batch, Vec::with_capacity(room)),
+            rows,
         });
         let newest = rows.rows.len().saturating_sub(self.max_recent);
         for index in newest..rows.rows.len() {
@@ -367,7 +376,7 @@ struct Known {
 }
 
 #[derive(Debug)]
-struct Acquaintance {
+pub(crate) struct Acquaintance {
     user: User,
     /// The round in which the user was last counted as seen.
     counted: u64,

@@ -23,8 +23,9 @@ const COARSE: u64 = 1_800;
 const FINE_SLOTS: usize = 32;
 /// A day, and the slot in progress.
 const COARSE_SLOTS: usize = 49;
-/// How many closed slots are added up ahead at once: with full tables about a millisecond.
-const PREPARED: usize = 4;
+/// In how many turns all that is to be prepared has to be, see [`Ladder::slots_a_turn`]. At ten turns a second that is
+/// less than the ten seconds after which the shortest slot closes and there is more to prepare.
+const TURNS: usize = 80;
 
 /// A span that numbers are taken over, up to now.
 ///
@@ -283,7 +284,7 @@ impl Ladder {
         let range = first..closed_to.max(first);
         let level = level_of(window, [&self.fine, &self.middle, &self.coarse]);
         let merged = &mut self.merged[window as usize];
-        let merged = merged.of(range.clone(), current, &level.slots, self.max_users);
+        let merged = merged.of(range.clone(), &level.slots, self.max_users);
         let mut slots: Vec<&Slot> = merged.into_iter().collect();
         for number in range.end..=current {
             slots.extend(level.slots.get(number).map(|slot| &**slot));
@@ -297,16 +298,36 @@ impl Ladder {
         }
     }
 
-    /// Puts together, a few slots at a call, what windows that are being read will consist of when their next slot
-    /// closes, so that no reader has to wait for it.
-    pub(crate) fn prepare(&mut self) {
-        let mut left = PREPARED;
-        for window in Window::ALL {
-            let (.., current) = self.range(window);
+    /// Adds one closed slot to what a window consists of. `false`: it is whole, and reading it adds nothing up.
+    pub(crate) fn gather(&mut self, window: Window) -> bool {
+        let (_, first, closed_to, _) = self.range(window);
+        let level = level_of(window, [&self.fine, &self.middle, &self.coarse]);
+        let merged = &mut self.merged[window as usize];
+        merged.gather(&(first..closed_to.max(first)), &level.slots, self.max_users)
+    }
+
+    /// Adds one closed slot to what a window consists of, or will when its next slot closes, so that no reader has to
+    /// wait for it. Windows that are always there cost a few additions a second; one that is only put together when
+    /// somebody asks for it costs its first reader all of them. `false`: nothing is left to do.
+    pub(crate) fn prepare(&mut self) -> bool {
+        Window::ALL.into_iter().any(|window| {
+            let (_, first, closed_to, _) = self.range(window);
             let level = level_of(window, [&self.fine, &self.middle, &self.coarse]);
             let merged = &mut self.merged[window as usize];
-            left -= merged.prepare(current, left, &level.slots, self.max_users);
-        }
+            merged.prepare(&(first..closed_to.max(first)), &level.slots, self.max_users)
+        })
+    }
+
+    /// How often to [`prepare`](Self::prepare) in a turn, so that everything is prepared within [`TURNS`] turns however
+    /// many slots the windows have.
+    pub(crate) fn slots_a_turn(&self) -> usize {
+        let slots = |window| {
+            let (_, first, _, current) = self.range(window);
+            // The sum of all but the oldest, and what closed since.
+            (current - first) as usize + 1
+        };
+        let all: usize = Window::ALL.into_iter().map(slots).sum();
+        all.div_ceil(TURNS)
     }
 
     #[cfg(test)]

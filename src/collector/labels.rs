@@ -84,18 +84,34 @@ impl LabelTable {
 }
 
 impl<T> LabelTable<T> {
+    /// What a full table takes on the heap at most, with so much behind what is attached to each text.
+    pub(super) fn ceiling(capacity: usize, behind: usize) -> usize {
+        let capacity = capacity.min(1 << 24);
+        let cell = size_of::<OnceLock<Cell<T>>>() + MAX_LABEL_BYTES + behind;
+        Self::words(capacity) * size_of::<AtomicU64>()
+            + (capacity + 1) * cell
+            + capacity.div_ceil(64) * size_of::<AtomicU64>()
+            // What belongs to no label.
+            + behind
+    }
+
+    /// Two words for every cell, `other` included.
+    fn words(capacity: usize) -> usize {
+        ((capacity + 1) * 2).next_power_of_two()
+    }
+
     pub(super) fn with_attached(capacity: usize, make: fn() -> T) -> Self {
         Self::with_secrets(capacity, make, RapidSecrets::random())
     }
 
     fn with_secrets(capacity: usize, make: fn() -> T, secrets: RapidSecrets) -> Self {
         let capacity = capacity.min(1 << 24);
-        // Two words for every cell, `other` included.
-        let words = ((capacity + 1) * 2).next_power_of_two();
         let table = Self {
             secrets,
             make,
-            index: (0..words).map(|_| AtomicU64::new(0)).collect(),
+            index: (0..Self::words(capacity))
+                .map(|_| AtomicU64::new(0))
+                .collect(),
             cells: (0..=capacity).map(|_| OnceLock::new()).collect(),
             unset: make(),
             claimed: (0..capacity.div_ceil(64))

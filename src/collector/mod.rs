@@ -8,6 +8,7 @@ mod buckets;
 mod collect;
 mod counters;
 mod labels;
+mod memory;
 mod overflow;
 mod packed;
 mod padded;
@@ -21,7 +22,8 @@ mod wake;
 
 pub(crate) use buckets::{BUCKETS, bucket_of, bucket_range};
 pub(crate) use collect::{Collector, Limits};
-pub(crate) use labels::{LabelId, LabelTable, TableUse, cut};
+pub(crate) use labels::{LabelId, LabelTable, MAX_LABEL_BYTES, TableUse, cut};
+pub(crate) use memory::{queue_ceiling, queue_rows, tables_ceiling};
 pub(crate) use overflow::{Dimension, Overflow};
 pub(crate) use record::{Extra, Method, Outcome, Record};
 pub(crate) use sums::Sums;

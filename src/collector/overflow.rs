@@ -80,6 +80,9 @@ const FIRST_CODE: u16 = 100;
 const CODES: usize = 500;
 
 impl Overflows {
+    /// What the cells of the total take on the heap, beside those of the labels.
+    pub(super) const CEILING: usize = Cells::HISTOGRAMS + 2 * CODES * size_of::<AtomicU32>();
+
     pub(super) fn new() -> Self {
         Self {
             banks: Banks::default(),
@@ -160,6 +163,9 @@ impl Overflows {
 }
 
 impl Cells {
+    /// What the histograms of those that have them take.
+    pub(super) const HISTOGRAMS: usize = 2 * BUCKETS * size_of::<AtomicU32>();
+
     pub(super) fn with_histogram() -> Self {
         Self::new(BUCKETS)
     }

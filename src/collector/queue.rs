@@ -38,6 +38,9 @@ struct Slot<const WORDS: usize, Rest> {
 }
 
 impl<const WORDS: usize, Rest> Queue<WORDS, Rest> {
+    /// What an entry takes, in use or not.
+    pub(super) const SLOT: usize = size_of::<Slot<WORDS, Rest>>();
+
     /// Holds `capacity` entries, rounded up to a power of two, at least 2: with one slot "written" and "free for
     /// the next lap" would be the same number.
     pub(super) fn new(capacity: usize) -> Self {

@@ -55,6 +55,20 @@ pub(crate) struct Extra {
     pub(crate) labels: Vec<(Box<str>, Box<str>)>,
 }
 
+impl Extra {
+    /// Of the request's id, the user's, and a label's name and value.
+    pub(crate) const MAX_VALUE_BYTES: usize = 128;
+    pub(crate) const MAX_REASON_BYTES: usize = 512;
+    /// A power of two, so that a vector that doubles is never larger.
+    pub(crate) const MAX_LABELS: usize = 8;
+
+    /// What one takes on the heap at most.
+    pub(crate) const CEILING: usize = size_of::<Self>()
+        + 2 * Self::MAX_VALUE_BYTES
+        + Self::MAX_REASON_BYTES
+        + Self::MAX_LABELS * (size_of::<(Box<str>, Box<str>)>() + 2 * Self::MAX_VALUE_BYTES);
+}
+
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]

@@ -33,8 +33,19 @@ impl Shards {
         Self::with_shards(capacity, threads)
     }
 
+    /// How many rows there is room for where so many were asked for.
+    pub(super) fn rows(capacity: usize) -> usize {
+        capacity.clamp(2, 1 << 24).next_power_of_two()
+    }
+
+    /// What the queue takes on the heap.
+    pub(super) fn ceiling(capacity: usize) -> usize {
+        Self::rows(capacity) * Queue::<WORDS, Extra>::SLOT
+            + MAX_SHARDS * size_of::<Queue<WORDS, Extra>>()
+    }
+
     fn with_shards(capacity: usize, shards: usize) -> Self {
-        let capacity = capacity.clamp(2, 1 << 24).next_power_of_two();
+        let capacity = Self::rows(capacity);
         let useful = (capacity / MIN_SHARD_ROWS).clamp(1, MAX_SHARDS);
         let shards = shards.next_power_of_two().min(useful);
         Self {

@@ -377,7 +377,7 @@ impl RealtimeConfig {
     /// How many finished requests may wait to be aggregated, in all. Takes 64 to 1,000,000. Defaults to 8192.
     ///
     /// Above it, rows are missing in the lists and counted as dropped; sums and percentiles stay exact. A row costs
-    /// about 100 bytes, reserved at the start.
+    /// 128 bytes, reserved at the start; rows are rounded up to a power of two.
     #[must_use]
     pub fn feed_capacity(mut self, rows: usize) -> Self {
         self.feed_capacity = rows;

@@ -12,11 +12,11 @@ use super::{current, recorder::Recorder, seen::Seen};
 use crate::collector::{Extra, LabelId, Method, cut};
 
 /// Longest value of a label of the host.
-const MAX_VALUE_BYTES: usize = 128;
+const MAX_VALUE_BYTES: usize = Extra::MAX_VALUE_BYTES;
 /// Longest reason of a failure.
-const MAX_REASON_BYTES: usize = 512;
+const MAX_REASON_BYTES: usize = Extra::MAX_REASON_BYTES;
 /// Labels of the host in one record.
-const MAX_LABELS: usize = 8;
+const MAX_LABELS: usize = Extra::MAX_LABELS;
 /// More tokens than this in one request are a mistake: about a million million.
 const MAX_TOKENS: u64 = 1 << 40;
 /// Neither can one request cost more than a million of the currency.

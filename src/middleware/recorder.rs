@@ -13,7 +13,7 @@ use http::{Extensions, HeaderMap, HeaderName, header::HeaderValue};
 
 use crate::{
     clock::Clock,
-    collector::{Collector, LabelId, Method},
+    collector::{Collector, Extra, LabelId, Method},
 };
 
 /// Names the route of a request by its head; `None` leaves it to axum's `MatchedPath`.
@@ -23,7 +23,7 @@ pub(crate) type RouteHook =
 /// Starts what must run in the background; false where it could not be started here.
 type FirstUse = Box<dyn Fn() -> bool + Send + Sync>;
 
-const MAX_REQUEST_ID_BYTES: usize = 128;
+const MAX_REQUEST_ID_BYTES: usize = Extra::MAX_VALUE_BYTES;
 static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Where the requests of one layer are recorded, and how.

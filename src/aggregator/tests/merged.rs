@@ -34,7 +34,7 @@ proptest! {
         play(&mut often, &steps, |house| {
             let (window, times) = looks[turn];
             turn += 1;
-            for _ in 0..times {
+            for _ in 0..times * 3 {
                 house.state.ladder.prepare();
             }
             house.snapshot(Window::ALL[window]);
@@ -56,39 +56,82 @@ proptest! {
     }
 }
 
-/// What a slot's end costs its first reader: the slots that have closed, not all of the window.
-#[test]
-fn a_window_that_is_read_is_prepared_before_its_slot_closes() {
-    let mut house = House::new();
-    for _ in 0..90 {
-        house.finish_many(1);
-        house.pass(60.0);
-        house.snapshot(Window::OneHour);
-        for _ in 0..20 {
-            house.state.ladder.prepare();
+/// As many turns as the task has before the next slot of ten seconds closes; in the last one nothing is left to do.
+fn turns(house: &mut House) {
+    for _ in 0..95 {
+        for _ in 0..house.state.ladder.slots_a_turn() {
+            if !house.state.ladder.prepare() {
+                return;
+            }
         }
     }
-    let before = house.state.ladder.additions();
-    // The window moves on, and ten seconds later its newest slot can't change any more.
-    for seconds in [60.0, 10.0] {
-        house.pass(seconds);
-        assert_eq!(house.total(Window::OneHour), 59);
+    panic!("ten seconds are too short to prepare all windows");
+}
+
+/// What a read adds up: the slot that has closed since the last turn, whichever window it is, whether or not anybody
+/// has ever asked for it, and however short or long its slots are.
+#[test]
+fn no_window_has_to_be_put_together_by_its_reader() {
+    for seconds in [10, 60, 300] {
+        let mut house = House::with(
+            Settings {
+                window_size: std::time::Duration::from_secs(seconds),
+                ..Settings::default()
+            },
+            Limits::default(),
+        );
+        // A day, so that the longest window has all of its slots.
+        for _ in 0..24 * 12 {
+            house.finish_many(1);
+            house.pass(300.0);
+        }
+        let mut asked = 0;
+        for step in 0..400 {
+            turns(&mut house);
+            house.finish_many(1);
+            house.pass(10.0);
+            // Each window once in a while: nobody has asked for it for minutes.
+            let window = Window::ALL[step / 40 % 5];
+            if step % 40 == 39 {
+                let before = house.state.ladder.additions();
+                house.snapshot(window);
+                let added = house.state.ladder.additions() - before;
+                assert!(added <= 1, "{added} slots added up for {window}");
+                asked += 1;
+            }
+        }
+        assert_eq!(asked, 10);
+        turns(&mut house);
+        // A whole hour in slots of ten seconds, of which the aggregator has seen none.
+        assert!(house.total(Window::OneHour) >= 350);
     }
-    // The one that has closed since the last look, and the one that has closed now.
-    assert_eq!(house.state.ladder.additions() - before, 2);
+}
+
+/// What comes after a pause is put together a slot at a time, so that nobody has the lock for all of it.
+#[test]
+fn after_a_pause_a_window_is_gathered_slot_by_slot() {
+    let mut house = House::new();
+    for _ in 0..60 {
+        house.finish_many(1);
+        house.pass(60.0);
+    }
+    house.pass(300.0);
+    let before = house.state.ladder.additions();
+    let mut calls = 0;
+    while house.state.ladder.gather(Window::OneHour) {
+        calls += 1;
+    }
+    assert_eq!(house.state.ladder.additions() - before, calls);
+    assert!(calls > 50, "{calls}");
+    let gathered = house.state.ladder.additions();
+    house.snapshot(Window::OneHour);
+    assert_eq!(house.state.ladder.additions(), gathered);
 }
 
 #[test]
-fn a_window_that_nobody_reads_is_not_prepared() {
+fn a_window_without_requests_leaves_nothing_to_prepare() {
     let mut house = House::new();
-    house.snapshot(Window::OneHour);
-    for _ in 0..10 {
-        house.finish_many(1);
-        house.pass(60.0);
-    }
-    let before = house.state.ladder.additions();
-    for _ in 0..100 {
-        house.state.ladder.prepare();
-    }
-    assert_eq!(house.state.ladder.additions(), before);
+    house.pass(7_200.0);
+    turns(&mut house);
+    assert!(!house.state.ladder.prepare());
 }
