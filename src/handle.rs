@@ -170,6 +170,9 @@ impl RealtimeHandle {
 
     /// The same events in process, from now on.
     ///
+    /// A consumer may take its time: it holds no socket, so it is never let go for that. One that falls behind is
+    /// stepped down like any other reader, and told by [`Received::Gap`] what it does not get.
+    ///
     /// # Errors
     /// As [`subscribe_from`](Self::subscribe_from).
     pub fn subscribe<'a>(
@@ -232,6 +235,7 @@ impl RealtimeHandle {
                     Error::new(Kind::Closed, "the hub has been shut down")
                 }
             })?;
+        subscription.reader().stay_in_process();
         Ok(Events {
             subscription,
             chunk: Bytes::new(),
@@ -354,7 +358,7 @@ pub enum Received {
 }
 
 impl Events {
-    /// The next event; `None` after shutdown.
+    /// The next event; `None` after shutdown, and for nothing else: not for having been away for long.
     pub async fn next(&mut self) -> Option<Received> {
         poll_fn(|cx| self.poll_next(cx)).await
     }

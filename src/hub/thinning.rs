@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use super::{
     Hub,
-    channel::{ChannelId, Class},
+    channel::{ChannelId, Class, Priority},
     packed::Item,
     rate::{Count, Decided, Fate, Skipped, add},
     read::{Gap, GapReason},
@@ -32,6 +32,7 @@ impl Hub {
             for index in range {
                 let seq = entry.first + u64::from(index);
                 let passes = entry.channel.class != Class::Stream
+                    || entry.priority() == Priority::Critical
                     || match rate.fate_of(seq) {
                         Some(Fate::Told) => continue,
                         Some(Fate::Passes) => true,

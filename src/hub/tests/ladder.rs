@@ -15,6 +15,32 @@ fn ladder(house: &House) -> [ChannelId; 4] {
     ]
 }
 
+/// An event that stands above others of its channel.
+#[derive(Debug)]
+struct Raised(Arc<dyn Source>, Priority);
+
+impl Source for Raised {
+    fn name(&self, index: usize, dialect: Dialect) -> &str {
+        self.0.name(index, dialect)
+    }
+    fn write_json(&self, index: usize, dialect: Dialect, out: &mut Vec<u8>) {
+        self.0.write_json(index, dialect, out);
+    }
+    fn tags(&self, index: usize) -> Tags<'_> {
+        self.0.tags(index)
+    }
+    fn priority(&self) -> Priority {
+        self.1
+    }
+    fn weight(&self) -> usize {
+        self.0.weight()
+    }
+}
+
+fn raised(event: Arc<dyn Source>, priority: Priority) -> Arc<dyn Source> {
+    Arc::new(Raised(event, priority))
+}
+
 fn numbers(lines: &[String], channel: &str) -> Vec<u64> {
     let of = lines
         .iter()
@@ -93,25 +119,6 @@ async fn a_burst_and_a_replay_reach_a_reader_whole() {
 
 #[tokio::test(start_paused = true)]
 async fn an_event_that_was_raised_is_not_dropped_with_its_channel() {
-    #[derive(Debug)]
-    struct Raised(Arc<dyn Source>);
-    impl Source for Raised {
-        fn name(&self, index: usize, dialect: Dialect) -> &str {
-            self.0.name(index, dialect)
-        }
-        fn write_json(&self, index: usize, dialect: Dialect, out: &mut Vec<u8>) {
-            self.0.write_json(index, dialect, out);
-        }
-        fn tags(&self, index: usize) -> Tags<'_> {
-            self.0.tags(index)
-        }
-        fn priority(&self) -> Priority {
-            Priority::High
-        }
-        fn weight(&self) -> usize {
-            self.0.weight()
-        }
-    }
     let house = House::new(HubSettings {
         buffer_size: 8,
         ..settings()
@@ -123,10 +130,9 @@ async fn an_event_that_was_raised_is_not_dropped_with_its_channel() {
         house
             .publish(
                 low,
-                if n == 3 {
-                    Arc::new(Raised(event))
-                } else {
-                    event
+                match n {
+                    3 => raised(event, Priority::High),
+                    _ => event,
                 },
             )
             .await;
@@ -138,4 +144,31 @@ async fn an_event_that_was_raised_is_not_dropped_with_its_channel() {
         ["low 0 3".to_owned(), "gap low 12 Lagged".to_owned()]
     );
     assert_eq!(numbers(&lines, "low"), [3, 13, 14, 15, 16, 17, 18, 19]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_readers_own_rate_spares_it_nothing_that_is_critical() {
+    let house = House::new(settings());
+    let [low, normal, _, alerts] = ladder(&house);
+    let config = ChannelConfig::stream().priority(Priority::Critical);
+    let vip = house.hub.channel("vip", config).unwrap();
+    let mut reader = house.subscribe(&[low, normal, alerts, vip], Start::Latest);
+    reader.limit_rate(std::num::NonZeroU32::MIN);
+    for n in 0..10 {
+        house.hub.publish(low, line(n.to_string())).unwrap();
+        let critical = raised(line(n.to_string()), Priority::Critical);
+        house.hub.publish(normal, critical).unwrap();
+        let high = raised(line("99"), Priority::High);
+        house.hub.publish(normal, high).unwrap();
+        house.hub.publish(vip, line(n.to_string())).unwrap();
+        house.hub.publish(alerts, line(n.to_string())).unwrap();
+    }
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let lines = drain(&mut reader);
+    let expected: Vec<u64> = (0..10).collect();
+    assert_eq!(numbers(&lines, "vip"), expected);
+    assert_eq!(numbers(&lines, "critical"), expected);
+    assert_eq!(numbers(&lines, "normal"), expected);
+    // One of the others may pass; those that are merely high do not go beyond the rate.
+    assert_eq!(lines[..2], ["gap normal 10 Rate", "gap low 9 Rate"]);
 }
