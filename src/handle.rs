@@ -252,6 +252,10 @@ impl RealtimeHandle {
     /// then ends the background tasks. Returns when everybody has left, at the latest a second after the window: at
     /// once where nobody is there.
     ///
+    /// Whoever has not been sent away yet is told what comes: publishing works until the window is over. Time in which
+    /// the process stands still is not made up for, as that would send away at once whom it should have sent away
+    /// meanwhile: the window is longer by it.
+    ///
     /// Call it before the server's own shutdown: a balancer is still answered then, and learns of the 503.
     ///
     /// Cancel safe: what has begun goes on.

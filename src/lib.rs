@@ -102,6 +102,7 @@
 //! server, or call [`RealtimeHandle::drain`]: every stream ends with an event that says when to come back. The
 //! background tasks end with it, or with the last layer, service and handle. Behind a load balancer, drain first and
 //! stop the server afterwards: `health/ready` is 503 as soon as the drain has begun, and somebody has to answer it.
+//! While it lasts nobody can join, and those who have not been sent away yet are told what comes, as ever.
 //!
 //! # How a stream ends
 //!

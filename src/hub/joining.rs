@@ -24,7 +24,7 @@ impl Hub {
         spec: ViewSpec,
         start: Start,
     ) -> Result<Subscription, Refused> {
-        if self.is_closed() {
+        if self.is_draining() {
             return Err(Refused::Closed);
         }
         let now_us = self.clock.now_us();
@@ -68,7 +68,7 @@ impl Hub {
         let from_logs = resume.verdict == Verdict::Partial;
         drop(state);
 
-        if self.is_closed() {
+        if self.is_draining() {
             reader.close(CloseReason::Shutdown);
         }
         self.counters.joined.fetch_add(1, Ordering::Relaxed);

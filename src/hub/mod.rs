@@ -8,6 +8,7 @@ mod channel;
 mod compression;
 mod delivery;
 mod departures;
+mod draining;
 mod entry;
 mod event;
 mod filter;
@@ -89,6 +90,11 @@ pub(crate) struct Hub {
     visible_head: AtomicU64,
     /// The hub's time as of the last turn of its task: good enough to see who has been away, and free to read.
     coarse_us: AtomicU64,
+    /// Newcomers are refused. Set before `closed` is.
+    draining: AtomicBool,
+    /// Over how long a drain goes, where one was asked for.
+    drain_window: Mutex<Option<Duration>>,
+    /// What is published is refused as well.
     closed: AtomicBool,
     active: AtomicUsize,
     departures: Mutex<Departures>,
@@ -150,7 +156,8 @@ enum Message {
         source: Arc<dyn Source>,
         reply: Option<oneshot::Sender<Published>>,
     },
-    Drain(Duration),
+    /// Sees to what stands in `drain_window`.
+    Drain,
 }
 
 /// Where an event went.
@@ -196,6 +203,8 @@ impl Hub {
             inbox,
             visible_head: AtomicU64::new(0),
             coarse_us: AtomicU64::new(clock.now_us()),
+            draining: AtomicBool::new(false),
+            drain_window: Mutex::new(None),
             closed: AtomicBool::new(false),
             active: AtomicUsize::new(0),
             departures: Mutex::new(Departures::default()),
@@ -231,8 +240,19 @@ impl Hub {
         self.coarse_us.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn is_closed(&self) -> bool {
+    fn is_closed(&self) -> bool {
         self.closed.load(Ordering::SeqCst)
+    }
+
+    /// Whether the end has begun, and nobody can join any more.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::SeqCst)
+    }
+
+    /// Neither readers nor events from now on.
+    fn refuse_all(&self) {
+        self.draining.store(true, Ordering::SeqCst);
+        self.closed.store(true, Ordering::SeqCst);
     }
 
     pub(crate) fn active(&self) -> usize {
@@ -435,13 +455,6 @@ impl Hub {
         })
     }
 
-    /// Ends every subscription over a window, evenly, then refuses new ones.
-    pub(crate) fn drain(&self, window: Duration) {
-        if self.inbox.try_send(Message::Drain(window)).is_err() {
-            self.close_all(CloseReason::Shutdown);
-        }
-    }
-
     /// Resolves when nobody reads any more. Cancel safe.
     pub(crate) async fn deserted(&self) {
         loop {
@@ -455,7 +468,7 @@ impl Hub {
 
     /// Refuses newcomers and ends every subscription now. Idempotent; needs no task.
     pub(crate) fn close_all(&self, reason: CloseReason) {
-        self.closed.store(true, Ordering::SeqCst);
+        self.refuse_all();
         for view in self.views() {
             view.seal();
             view.for_each_reader(|reader| reader.close(reason));
