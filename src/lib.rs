@@ -107,7 +107,8 @@
 //! # How a stream ends
 //!
 //! Before the server ends a stream or socket on purpose, it sends a `drain`: `{"reason", "retry_ms"}`, over SSE with a
-//! `retry:` of the same time, one to three seconds.
+//! `retry:` of the same time, one to three seconds. Its `id` is where the client stands: what it was not sent before
+//! the end lies behind that, and comes when it resumes from there. At a shutdown it is sent what is critical first.
 //!
 //! | `reason` | why | come back |
 //! |---|---|---|

@@ -87,6 +87,7 @@ impl Hub {
             done: Vec::new(),
             start_head: last_seq,
             chunks_after_close: subscription::CHUNKS_AFTER_CLOSE,
+            is_ending: false,
             ended: false,
             rate: None,
             compressed: None,
@@ -169,6 +170,7 @@ impl Hub {
                 index: 0,
             };
             view.encoder()(&frame, &mut bytes);
+            bytes.shrink_to_fit();
             queue.push_back(Queued::Preface {
                 entry,
                 bytes: bytes.into(),

@@ -22,8 +22,17 @@ pub(crate) struct Item {
 }
 
 impl Item {
-    fn last_seq(&self) -> u64 {
+    pub(super) fn first_seq(&self) -> u64 {
+        self.entry.first + u64::from(self.range.start)
+    }
+
+    pub(super) fn last_seq(&self) -> u64 {
         self.entry.first + u64::from(self.range.end) - 1
+    }
+
+    /// What one of its events weighs, about.
+    pub(super) fn weight_each(&self) -> u64 {
+        (self.entry.weight / self.entry.len.max(1) as usize) as u64
     }
 }
 

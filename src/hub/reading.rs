@@ -26,7 +26,9 @@ impl Hub {
         let spec = subscription.view.spec.clone();
         let state = lock(&self.state);
         subscription.forget_done();
-        self.step_down(&state, subscription, limit);
+        if self.step_down(&state, subscription, limit) {
+            return;
+        }
         let cursor = subscription.cursor;
         let channels = || {
             state

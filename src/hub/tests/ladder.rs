@@ -172,3 +172,127 @@ async fn a_readers_own_rate_spares_it_nothing_that_is_critical() {
     // One of the others may pass; those that are merely high do not go beyond the rate.
     assert_eq!(lines[..2], ["gap normal 10 Rate", "gap low 9 Rate"]);
 }
+
+/// The first words of each line, without what it is padded with.
+fn short(lines: &[String]) -> Vec<String> {
+    let unpadded = |line: &String| line.trim_end_matches('.').to_owned();
+    lines.iter().map(unpadded).collect()
+}
+
+fn large(n: u64) -> Arc<dyn Source> {
+    line(format!("{n}{}", ".".repeat(59_000)))
+}
+
+fn roomy() -> HubSettings {
+    HubSettings {
+        replay_bytes: 16 << 20,
+        ..settings()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_critical_comes_first_where_a_reader_is_late_though_nothing_is_skipped() {
+    let house = House::new(settings());
+    let [_, normal, _, critical] = ladder(&house);
+    let mut reader = house.subscribe(&[normal, critical], Start::Latest);
+    for n in 1..=9 {
+        let channel = if n % 4 == 0 { critical } else { normal };
+        house.publish(channel, line(n.to_string())).await;
+    }
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    let told = drain(&mut reader);
+    let expected = [
+        "critical 0 4",
+        "critical 0 8",
+        "normal 1 1",
+        "normal 2 2",
+        "normal 3 3",
+        "normal 5 5",
+        "normal 6 6",
+        "normal 7 7",
+        "normal 9 9",
+    ];
+    assert_eq!(told, expected);
+    assert_eq!(reader.position().seq, 9);
+
+    // What overtakes nothing keeps its place, and its position.
+    house.publish(critical, line("10")).await;
+    house.publish(normal, line("11")).await;
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    assert_eq!(drain(&mut reader), ["critical 10 10", "normal 11 11"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_few_large_events_are_as_far_behind_as_many_small_ones() {
+    let house = House::new(roomy());
+    let [low, normal, _, critical] = ladder(&house);
+    let mut reader = house.subscribe(&[low, normal, critical], Start::Latest);
+    for n in 1..=30 {
+        house.publish(low, large(n)).await;
+        house.publish(normal, large(n)).await;
+    }
+    house.publish(critical, line("now")).await;
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    let told = short(&drain(&mut reader));
+    assert_eq!(told[0], "critical 0 now");
+    // 17 of them are a megabyte: two of low are kept, an eighth of it, and 15 of normal.
+    assert_eq!(told[1..3], ["gap low 28 Lagged", "gap normal 15 Lagged"]);
+    assert_eq!(numbers(&told, "low"), [29, 30]);
+    assert_eq!(numbers(&told, "normal"), (16..=30).collect::<Vec<_>>());
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_that_is_critical_than_one_turn_takes_comes_first_as_well() {
+    let house = House::new(roomy());
+    let [_, normal, _, critical] = ladder(&house);
+    let mut reader = house.subscribe(&[normal, critical], Start::Latest);
+    for n in 1..=8 {
+        house.publish(normal, large(n)).await;
+        house.publish(critical, large(n)).await;
+    }
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    let told = short(&drain(&mut reader));
+    let expected = |name| (1..=8).map(move |n| format!("{name} {n}"));
+    let told: Vec<_> = told
+        .iter()
+        .map(|line| {
+            let mut words = line.split(' ');
+            let (name, text) = (words.next().unwrap(), words.nth(1).unwrap());
+            format!("{name} {text}")
+        })
+        .collect();
+    let first_then_rest: Vec<_> = expected("critical").chain(expected("normal")).collect();
+    assert_eq!(told, first_then_rest);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_is_closed_gets_what_is_critical_first() {
+    let house = House::new(roomy());
+    let [_, normal, _, critical] = ladder(&house);
+    let mut readers = [0, 1, 2].map(|_| house.subscribe(&[normal, critical], Start::Latest));
+    for n in 1..=30 {
+        house.publish(normal, large(n)).await;
+        if n % 10 == 0 {
+            house.publish(critical, large(n)).await;
+        }
+    }
+    // One has read nothing, one has begun, and one has read ahead what it was not handed yet.
+    assert!(matches!(readers[1].try_read(), Some(Read::Events(_))));
+    let limit = readers[2].view.head();
+    house.hub.read_logs(&mut readers[2], limit);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    house.hub.drain(Duration::from_millis(500));
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    for (begun, reader) in [0, 1, 0].into_iter().zip(&mut readers) {
+        let told = short(&drain(reader));
+        let before = begun;
+        let mut expected: Vec<_> = [10, 20, 30]
+            .map(|n| format!("critical {before} {n}"))
+            .into();
+        expected.extend((1..=4).map(|n| format!("normal {} {}", begun + n, begun + n)));
+        expected.push("closed shutdown".to_owned());
+        assert_eq!(told, expected);
+        // What it did not get lies behind where it stands.
+        assert_eq!(reader.position().seq, begun + 4);
+    }
+}
