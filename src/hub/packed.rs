@@ -10,8 +10,10 @@ use super::{
     entry::{Encoder, Entry, Form},
 };
 
-/// The largest chunk that a reader is handed at once. hyper takes up to 16 buffers before it asks the socket, and
-/// stops above about 400 KB, so this also bounds what a stalled client pins.
+/// The largest chunk that a reader is handed at once, a single event that is larger aside. It is a part of what a stalled
+/// client keeps in memory: what the server holds for its socket is 16 pieces of 16 KiB at most, of chunks the first of
+/// which may be written in part and the last handed over in part, and one more chunk may have been read ahead of that from
+/// the logs. Together that is 256 + 3 * 64 = 448 KiB, and as much of it as others stand at is theirs as well.
 pub(crate) const MAX_CHUNK_BYTES: usize = 64 * 1024;
 
 /// Some consecutive events of one entry.

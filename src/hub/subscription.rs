@@ -222,12 +222,17 @@ impl Subscription {
         self.done.iter().any(|(_, through)| *through > self.cursor)
     }
 
+    /// It has come for more of what it was handed, as [`poll_read`](Self::poll_read) notes by itself.
+    pub(crate) fn makes_progress(&self) {
+        self.reader.polled(self.hub.coarse_now_us());
+    }
+
     /// The next thing for this reader. Cancel safe. Yields [`Read::Closed`] once, then `None`.
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Option<Read>> {
         if self.ended {
             return Poll::Ready(None);
         }
-        self.reader.polled(self.hub.coarse_now_us());
+        self.makes_progress();
         loop {
             if let Some(spec) = self.reader.take_wish() {
                 self.retarget(spec);

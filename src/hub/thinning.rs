@@ -395,7 +395,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_passes_behind_a_chunk_is_not_weighed_again() {
         let texts: Vec<_> = (1..=10)
-            .map(|n| format!("{n}{}", ".".repeat(20_000)))
+            .map(|n| format!("{n}{}", ".".repeat(15_000)))
             .collect();
         let (house, [a, b], mut reader) = burst(&texts, 3).await;
         // The first read of the logs takes four, and lets pass three of them.
