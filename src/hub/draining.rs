@@ -52,6 +52,17 @@ impl Drain {
 }
 
 impl Hub {
+    /// Whether the end has begun, and nobody can join any more.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::SeqCst)
+    }
+
+    /// Neither readers nor events from now on.
+    pub(super) fn refuse_all(&self) {
+        self.draining.store(true, Ordering::SeqCst);
+        self.closed.store(true, Ordering::SeqCst);
+    }
+
     /// Refuses newcomers from now on, and ends every subscription over a window, evenly. Then the task ends.
     pub(crate) fn drain(&self, window: Duration) {
         lock(&self.drain_window).get_or_insert(window);
@@ -90,5 +101,26 @@ impl Hub {
     /// Resolves when everybody has been told of the end, or nobody is there who would tell. Cancel safe.
     pub(crate) async fn closed(&self) {
         self.inbox.closed().await;
+    }
+
+    /// Resolves when nobody reads any more. Cancel safe.
+    pub(crate) async fn deserted(&self) {
+        loop {
+            let left = self.left.notified();
+            if self.active() == 0 {
+                return;
+            }
+            left.await;
+        }
+    }
+
+    /// Refuses newcomers and ends every subscription now. Idempotent; needs no task.
+    pub(crate) fn close_all(&self, reason: CloseReason) {
+        self.refuse_all();
+        for view in self.views() {
+            view.seal();
+            view.for_each_reader(|reader| reader.close(reason));
+        }
+        self.left.notify_waiters();
     }
 }

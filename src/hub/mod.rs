@@ -244,17 +244,6 @@ impl Hub {
         self.closed.load(Ordering::SeqCst)
     }
 
-    /// Whether the end has begun, and nobody can join any more.
-    pub(crate) fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::SeqCst)
-    }
-
-    /// Neither readers nor events from now on.
-    fn refuse_all(&self) {
-        self.draining.store(true, Ordering::SeqCst);
-        self.closed.store(true, Ordering::SeqCst);
-    }
-
     pub(crate) fn active(&self) -> usize {
         self.active.load(Ordering::Relaxed)
     }
@@ -453,27 +442,6 @@ impl Hub {
                 }
             }
         })
-    }
-
-    /// Resolves when nobody reads any more. Cancel safe.
-    pub(crate) async fn deserted(&self) {
-        loop {
-            let left = self.left.notified();
-            if self.active() == 0 {
-                return;
-            }
-            left.await;
-        }
-    }
-
-    /// Refuses newcomers and ends every subscription now. Idempotent; needs no task.
-    pub(crate) fn close_all(&self, reason: CloseReason) {
-        self.refuse_all();
-        for view in self.views() {
-            view.seal();
-            view.for_each_reader(|reader| reader.close(reason));
-        }
-        self.left.notify_waiters();
     }
 
     fn views(&self) -> Vec<Arc<View>> {
