@@ -39,7 +39,7 @@ impl Hub {
             return Err(Refused::Full);
         }
         let beat_us = self.settings.heartbeat_interval.as_micros() as u64;
-        let id = self.next_reader.fetch_add(1, Ordering::Relaxed);
+        let id = self.readers.next();
         let reader = Arc::new(Reader::new(id, now_us, now_us + beat_us));
 
         let mut state = lock(&self.state);
@@ -92,6 +92,7 @@ impl Hub {
             rate: None,
             compressed: None,
             from_logs,
+            waker: None,
         })
     }
 

@@ -2,6 +2,7 @@
 
 mod gauges;
 mod process;
+#[cfg_attr(not(feature = "tracing"), allow(dead_code))]
 mod quiet;
 #[cfg(feature = "tracing")]
 pub(crate) mod tracing;
@@ -9,4 +10,4 @@ pub(crate) mod tracing;
 pub(crate) use gauges::{Gauges, SystemEvent};
 #[cfg(feature = "ws")]
 pub(crate) use quiet::Quiet;
-pub(crate) use quiet::QuietBody;
+pub(crate) use quiet::quiet;

@@ -1,23 +1,20 @@
 //! Server-sent events: framing and the body of a stream (WHATWG HTML, section 9.2).
 
 use std::{
-    convert::Infallible,
     fmt::Write as _,
-    pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
 use bytes::{BufMut, Bytes};
 use http::{HeaderValue, Response, header};
-use http_body::{Body, Frame as BodyFrame, SizeHint};
 use serde::Serialize;
 
 use super::{answer::Answer, compress::GzipStream};
 use crate::{
     hub::{Dialect, Frame, Gap, Position, Read, Subscription},
     json_line::escape_line_separators,
-    middleware::OwnBody,
+    middleware::{OwnBody, OwnStream},
 };
 
 /// Appends one event in the SSE wire form: `id`, `event` and `data` once each, one space behind the colon, LF.
@@ -141,6 +138,22 @@ impl SseBody {
         }
     }
 
+    #[cold]
+    fn take_waiting(&mut self) -> Bytes {
+        self.subscription.makes_progress();
+        let waiting = std::mem::take(&mut self.waiting);
+        self.piece_of(waiting)
+    }
+
+    /// What is handed over of it now; the rest waits.
+    #[inline]
+    fn piece_of(&mut self, mut bytes: Bytes) -> Bytes {
+        if bytes.len() > MAX_PIECE_BYTES {
+            self.waiting = bytes.split_off(MAX_PIECE_BYTES);
+        }
+        bytes
+    }
+
     /// What the client is sent: the frame itself, or its place in a gzip stream.
     fn bytes(&mut self, read: Read) -> Bytes {
         let Some(mut gzip) = self.gzip.take() else {
@@ -205,35 +218,19 @@ struct Drain {
     retry_ms: u64,
 }
 
-impl Body for SseBody {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<BodyFrame<Bytes>, Infallible>>> {
-        let mut bytes = if self.waiting.is_empty() {
-            match ready!(self.subscription.poll_read(cx)) {
-                Some(read) => self.bytes(read),
-                None => return Poll::Ready(None),
-            }
-        } else {
-            self.subscription.makes_progress();
-            std::mem::take(&mut self.waiting)
-        };
-        if bytes.len() > MAX_PIECE_BYTES {
-            self.waiting = bytes.split_off(MAX_PIECE_BYTES);
+impl OwnStream for SseBody {
+    #[inline]
+    fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        if !self.waiting.is_empty() {
+            return Poll::Ready(Some(self.take_waiting()));
         }
-        Poll::Ready(Some(Ok(BodyFrame::data(bytes))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        false
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::default()
+        let bytes = match ready!(self.subscription.poll_read(cx)) {
+            // The usual one first.
+            Some(Read::Events(bytes)) if self.gzip.is_none() => bytes,
+            Some(read) => self.bytes(read),
+            None => return Poll::Ready(None),
+        };
+        Poll::Ready(Some(self.piece_of(bytes)))
     }
 }
 

@@ -3,6 +3,7 @@
 mod changing;
 mod draining;
 mod ladder;
+mod lags;
 mod leaving;
 mod sequence;
 
@@ -134,6 +135,7 @@ pub(super) fn spec(channels: &[ChannelId]) -> ViewSpec {
         filter: Filter::default(),
         tenant: None,
         form: Form(0),
+        leases: Leases::default(),
     }
 }
 
