@@ -29,7 +29,8 @@ impl RealtimeHandle {
     ///   (`TCP_USER_TIMEOUT`, RFC 5482; Linux and Android): hyper stops asking for events while a socket is full, so
     ///   nothing above the kernel would notice,
     /// - is probed after 30 s of silence (`SO_KEEPALIVE`),
-    /// - keeps at most about 256 KiB in the kernel for a peer that does not read (`SO_SNDBUF`).
+    /// - keeps at most about 256 KiB in the kernel for a peer that does not read (`SO_SNDBUF`). What the process itself
+    ///   keeps for it, less than 512 KiB, is not counted in that.
     ///
     /// A client that has yet to send its whole request head is the server's to end; `axum::serve` has no timeout for
     /// that.

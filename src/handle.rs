@@ -193,6 +193,9 @@ impl RealtimeHandle {
 
     /// The same events in process, from now on.
     ///
+    /// A consumer may take its time: it holds no socket, so it is never let go for that. One that falls behind is
+    /// stepped down like any other reader, and told by [`Received::Gap`] what it does not get.
+    ///
     /// # Errors
     /// As [`subscribe_from`](Self::subscribe_from).
     pub fn subscribe<'a>(
@@ -256,6 +259,7 @@ impl RealtimeHandle {
                     Error::new(Kind::Closed, "the hub has been shut down")
                 }
             })?;
+        subscription.reader().stay_in_process();
         Ok(Events {
             subscription,
             chunk: Bytes::new(),
@@ -271,6 +275,10 @@ impl RealtimeHandle {
     /// Closes every stream with a `drain` event, evenly over a window, refuses new ones, turns readiness to 503,
     /// then ends the background tasks. Returns when everybody has left, at the latest a second after the window: at
     /// once where nobody is there.
+    ///
+    /// Whoever has not been sent away yet is told what comes: publishing works until the window is over. Time in which
+    /// the process stands still is not made up for, as that would send away at once whom it should have sent away
+    /// meanwhile: the window is longer by it.
     ///
     /// Call it before the server's own shutdown: a balancer is still answered then, and learns of the 503.
     ///
@@ -378,7 +386,7 @@ pub enum Received {
 }
 
 impl Events {
-    /// The next event; `None` after shutdown.
+    /// The next event; `None` after shutdown, and for nothing else: not for having been away for long.
     pub async fn next(&mut self) -> Option<Received> {
         poll_fn(|cx| self.poll_next(cx)).await
     }

@@ -103,11 +103,14 @@
 //! server, or call [`RealtimeHandle::drain`]: every stream ends with an event that says when to come back. The
 //! background tasks end with it, or with the last layer, service and handle. Behind a load balancer, drain first and
 //! stop the server afterwards: `health/ready` is 503 as soon as the drain has begun, and somebody has to answer it.
+//! While it lasts nobody can join, and those who have not been sent away yet are told what comes, as ever.
 //!
 //! # How a stream ends
 //!
 //! Before the server ends a stream or socket on purpose, it sends a `drain`: `{"reason", "retry_ms"}`, over SSE with a
 //! `retry:` of the same time, one to three seconds. A socket's has no `retry_ms` where the same client is not to come back.
+//! Its `id` is where the client stands: what it was not sent before the end lies behind that, and comes when it resumes
+//! from there. At a shutdown it is sent what is critical first.
 //!
 //! | `reason` | why | come back |
 //! |---|---|---|

@@ -197,19 +197,25 @@ impl Runtime {
 
     /// Closes every stream, evenly over a window, then ends the tasks. Cancel safe: what has begun goes on.
     pub(crate) async fn drain(self: &Arc<Self>, window: Duration) {
-        self.start();
-        self.hub.drain(window);
-        // A stalled client can hold its stream for longer; it is not waited for.
-        let grace = window + Duration::from_secs(1);
-        let _ = tokio::time::timeout(grace, self.hub.deserted()).await;
-        self.end();
-        if self.started.load(Ordering::Relaxed) {
-            self.tasks.wait().await;
+        if !self.start() {
+            return self.end();
         }
+        self.hub.drain(window);
+        let all_are_told = async {
+            self.hub.closed().await;
+            // A stalled client can hold its stream for longer; it is not waited for.
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        };
+        tokio::select! {
+            () = self.hub.deserted() => {}
+            () = all_are_told => {}
+        }
+        self.end();
+        self.tasks.wait().await;
     }
 
     pub(crate) fn is_shutting_down(&self) -> bool {
-        self.hub.is_closed() || self.shutdown.is_cancelled()
+        self.hub.is_draining() || self.shutdown.is_cancelled()
     }
 
     /// An event of the host and the channel that it goes to; see [`RealtimeHandle::publish`](crate::RealtimeHandle::publish).

@@ -6,6 +6,7 @@ use std::{
     future::Future,
     pin::pin,
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 use allocation_counter::{AllocationInfo, measure};
@@ -15,7 +16,9 @@ use axum::{
 };
 use http_body_util::{BodyExt, Empty, Full};
 use tower::{Layer, Service, service_fn};
-use tower_realtime::{Access, RealtimeConfig, RealtimeLayer, RequestMeter, Usage};
+use tower_realtime::{
+    Access, ChannelConfig, Event, RealtimeConfig, RealtimeLayer, RequestMeter, Usage,
+};
 
 /// Polls what is never pending.
 fn now<T>(future: impl Future<Output = T>) -> T {
@@ -136,4 +139,69 @@ async fn an_idle_viewer_costs_a_little_and_leaves_nothing() {
     let left = measure(|| drop(viewers));
     let kept = opened.bytes_current + left.bytes_current;
     assert!(kept < 64 * VIEWERS as i64, "{kept} bytes stay behind");
+}
+
+/// What a server holds for a socket that takes nothing: hyper's HTTP/1 asks for no more once it has so many pieces, or so
+/// many bytes.
+const HYPER_PIECES: usize = 16;
+const HYPER_BYTES: usize = 408 * 1024;
+
+#[test]
+fn a_viewer_that_takes_nothing_keeps_less_than_512_kib() {
+    const VIEWERS: usize = 10;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    let (layer, rt) = runtime.block_on(async {
+        let layer = RealtimeLayer::new(RealtimeConfig::new(Access::public()));
+        let rt = layer.handle();
+        rt.channel("heat", ChannelConfig::stream()).unwrap();
+        (layer, rt)
+    });
+    let publish = async |times: usize| {
+        let data = "*".repeat(59_000);
+        for _ in 0..times {
+            rt.publish(Event::new("heat", "Fire", &data)).unwrap();
+            tokio::time::sleep(Duration::from_millis(30)).await;
+        }
+    };
+    let mut service = layer.layer(service_fn(silent));
+    let mut stall = async || {
+        let mut asked = request();
+        *asked.uri_mut() = "/stream/heat".parse().unwrap();
+        let Ok(response) = now(service.call(asked));
+        let mut body = Box::pin(response.into_body());
+        publish(20).await;
+        let mut next = || now(body.frame()).unwrap().unwrap().into_data().unwrap();
+        // The first frame; then a part of the first event goes out, and the socket stands.
+        next();
+        let mut pieces = vec![next()];
+        let written = pieces[0].len() - 1;
+        let _ = pieces[0].split_to(written);
+        let held = |pieces: &[Bytes]| pieces.iter().map(Bytes::len).sum::<usize>();
+        while pieces.len() < HYPER_PIECES && held(&pieces) < HYPER_BYTES {
+            pieces.push(next());
+        }
+        (pieces, body)
+    };
+    // The log is full before and after: what a viewer keeps of it in the end is its own.
+    let mut warm = Vec::with_capacity(1);
+    runtime.block_on(async {
+        publish(200).await;
+        warm.push(stall().await);
+    });
+    let mut stalled = Vec::with_capacity(VIEWERS);
+    let kept = measure(|| {
+        runtime.block_on(async {
+            for _ in 0..VIEWERS {
+                stalled.push(stall().await);
+            }
+            publish(200).await;
+        });
+    });
+    let each = kept.bytes_current / VIEWERS as i64;
+    assert!(each < 512 * 1024, "{each} bytes a viewer");
+    assert!(each > 192 * 1024, "{each} bytes: they do not stall");
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use axum::{Router, routing::get};
 use support::{Host, Stream, config, soon};
 use tokio::runtime::Handle;
-use tower::ServiceExt;
-use tower_realtime::{Filter, RealtimeLayer};
+use tower::{Service as _, ServiceExt};
+use tower_realtime::{ChannelConfig, Event, Filter, RealtimeLayer, Received};
 
 /// Waits until only the tasks are left that there were before.
 async fn tasks_are_back_to(before: usize) {
@@ -102,6 +102,40 @@ async fn a_subscription_in_process_ends_too() {
     soon("the drain", rt.drain(Duration::ZERO)).await;
     let end = async { while events.next().await.is_some() {} };
     soon("the subscription to end", end).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn until_a_drain_is_over_those_who_are_there_are_told_what_comes() {
+    let before = Handle::current().metrics().num_alive_tasks();
+    let realtime = RealtimeLayer::new(config());
+    let rt = realtime.handle();
+    rt.channel("news", ChannelConfig::stream()).unwrap();
+    let mut app = Router::new().layer(realtime);
+    let mut ask = async |path: &str| {
+        let answer = app.call(support::get(path)).await.unwrap();
+        answer.status().as_u16()
+    };
+    let mut events = rt.subscribe(["news"], Filter::default()).unwrap();
+    assert_eq!(ask("/api/realtime/health/ready").await, 200);
+    let draining = rt.clone();
+    let drain = tokio::spawn(async move { draining.drain(Duration::from_secs(6)).await });
+    for n in 0..5 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(ask("/api/realtime/health/ready").await, 503);
+        assert_eq!(ask("/stream/news").await, 503);
+        rt.publish(Event::new("news", "News", &n)).unwrap();
+        let Some(Received::Event { data, .. }) = events.next().await else {
+            panic!("nothing came of event {n}");
+        };
+        assert_eq!(data, n.to_string());
+    }
+    assert!(!drain.is_finished());
+    assert_eq!(events.next().await, None);
+    drop(events);
+    soon("the drain", drain).await.unwrap();
+    let late = rt.publish(Event::new("news", "News", &5));
+    assert!(late.unwrap_err().is_closed());
+    assert!(Handle::current().metrics().num_alive_tasks() <= before);
 }
 
 #[tokio::test]

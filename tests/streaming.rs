@@ -511,6 +511,32 @@ async fn the_same_events_come_in_process() {
     assert_eq!(events.next().await, None);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_consumer_in_process_may_take_its_time_over_one_event() {
+    let config = config().stall_timeout(Duration::from_secs(3));
+    let realtime = tower_realtime::RealtimeLayer::new(config);
+    let rt = realtime.handle();
+    rt.channel("a", ChannelConfig::stream()).unwrap();
+    let mut events = rt.subscribe(["a"], Filter::default()).unwrap();
+    let of = |received| match received {
+        Some(Received::Event { data, .. }) => String::from_utf8(data.to_vec()).unwrap(),
+        other => panic!("{other:?}"),
+    };
+    for n in 0..5 {
+        rt.publish(numbered("a", n)).unwrap();
+        if n == 0 {
+            assert_eq!(of(events.next().await), r#"{"n":0}"#);
+        }
+        // It is still at the first one.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    }
+    for n in 1..5 {
+        assert_eq!(of(events.next().await), format!(r#"{{"n":{n}}}"#));
+    }
+    rt.shutdown();
+    assert_eq!(events.next().await, None);
+}
+
 #[tokio::test]
 async fn a_ticket_opens_one_stream_and_nothing_else() {
     let access = Access::bearer("see-me").admin("rule-me");

@@ -160,7 +160,8 @@ impl RealtimeConfig {
     /// It counts only for a reader that has let an event wait for a quarter of
     /// [`stall_timeout`](Self::stall_timeout), so bursts and replays reach everybody whole. Then the oldest events of
     /// [low](crate::Priority::Low), and after them of normal priority, are skipped and reported as `gap`; high and
-    /// critical ones are not, and critical ones are handed over first.
+    /// critical ones are not, and critical ones are handed over first. More than 1 MiB is too much as well, however few
+    /// events it is.
     ///
     /// Higher: slow readers get more, and their streams run further behind. Lower: they see gaps sooner and stay closer
     /// to now. It reserves no memory: events lie in the log of their channel, once for all.

@@ -30,7 +30,7 @@ pub enum Priority {
     Normal,
     /// Given up last.
     High,
-    /// Never skipped as long as the log holds it.
+    /// Never skipped as long as the log holds it, be it for lag or for a reader's own `max_rate`.
     Critical,
 }
 

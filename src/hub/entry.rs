@@ -8,7 +8,11 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{channel::ChannelInfo, event::Source, position::Position};
+use super::{
+    channel::{ChannelInfo, Priority},
+    event::Source,
+    position::Position,
+};
 
 /// A wire form: the index of an encoder that the hub was built with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -89,6 +93,11 @@ impl Entry {
             channel,
             source,
         )
+    }
+
+    /// What is given up last: its channel's priority, or its own where that is higher.
+    pub(crate) fn priority(&self) -> Priority {
+        self.channel.rank().max(self.source.priority())
     }
 
     /// The number of the last event.

@@ -24,7 +24,7 @@ impl Hub {
         spec: ViewSpec,
         start: Start,
     ) -> Result<Subscription, Refused> {
-        if self.is_closed() {
+        if self.is_draining() {
             return Err(Refused::Closed);
         }
         let now_us = self.clock.now_us();
@@ -68,7 +68,7 @@ impl Hub {
         let from_logs = resume.verdict == Verdict::Partial;
         drop(state);
 
-        if self.is_closed() {
+        if self.is_draining() {
             reader.close(CloseReason::Shutdown);
         }
         self.counters.joined.fetch_add(1, Ordering::Relaxed);
@@ -87,6 +87,7 @@ impl Hub {
             done: Vec::new(),
             start_head: last_seq,
             chunks_after_close: subscription::CHUNKS_AFTER_CLOSE,
+            is_ending: false,
             ended: false,
             rate: None,
             compressed: None,
@@ -170,6 +171,7 @@ impl Hub {
                 index: 0,
             };
             view.encoder()(&frame, &mut bytes);
+            bytes.shrink_to_fit();
             queue.push_back(Queued::Preface {
                 entry,
                 bytes: bytes.into(),

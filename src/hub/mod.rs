@@ -8,6 +8,7 @@ mod channel;
 mod compression;
 mod delivery;
 mod departures;
+mod draining;
 mod entry;
 mod event;
 mod filter;
@@ -92,6 +93,11 @@ pub(crate) struct Hub {
     visible_head: AtomicU64,
     /// The hub's time as of the last turn of its task: good enough to see who has been away, and free to read.
     coarse_us: AtomicU64,
+    /// Newcomers are refused. Set before `closed` is.
+    draining: AtomicBool,
+    /// Over how long a drain goes, where one was asked for.
+    drain_window: Mutex<Option<Duration>>,
+    /// What is published is refused as well.
     closed: AtomicBool,
     active: AtomicUsize,
     departures: Mutex<Departures>,
@@ -153,7 +159,8 @@ enum Message {
         source: Arc<dyn Source>,
         reply: Option<oneshot::Sender<Published>>,
     },
-    Drain(Duration),
+    /// Sees to what stands in `drain_window`.
+    Drain,
 }
 
 /// Where an event went.
@@ -199,6 +206,8 @@ impl Hub {
             inbox,
             visible_head: AtomicU64::new(0),
             coarse_us: AtomicU64::new(clock.now_us()),
+            draining: AtomicBool::new(false),
+            drain_window: Mutex::new(None),
             closed: AtomicBool::new(false),
             active: AtomicUsize::new(0),
             departures: Mutex::new(Departures::default()),
@@ -234,7 +243,7 @@ impl Hub {
         self.coarse_us.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn is_closed(&self) -> bool {
+    fn is_closed(&self) -> bool {
         self.closed.load(Ordering::SeqCst)
     }
 
@@ -437,34 +446,6 @@ impl Hub {
                 }
             }
         })
-    }
-
-    /// Ends every subscription over a window, evenly, then refuses new ones.
-    pub(crate) fn drain(&self, window: Duration) {
-        if self.inbox.try_send(Message::Drain(window)).is_err() {
-            self.close_all(CloseReason::Shutdown);
-        }
-    }
-
-    /// Resolves when nobody reads any more. Cancel safe.
-    pub(crate) async fn deserted(&self) {
-        loop {
-            let left = self.left.notified();
-            if self.active() == 0 {
-                return;
-            }
-            left.await;
-        }
-    }
-
-    /// Refuses newcomers and ends every subscription now. Idempotent; needs no task.
-    pub(crate) fn close_all(&self, reason: CloseReason) {
-        self.closed.store(true, Ordering::SeqCst);
-        for view in self.views() {
-            view.seal();
-            view.for_each_reader(|reader| reader.close(reason));
-        }
-        self.left.notify_waiters();
     }
 
     fn views(&self) -> Vec<Arc<View>> {

@@ -10,8 +10,10 @@ use super::{
     entry::{Encoder, Entry, Form},
 };
 
-/// The largest chunk that a reader is handed at once. hyper takes up to 16 buffers before it asks the socket, and
-/// stops above about 400 KB, so this also bounds what a stalled client pins.
+/// The largest chunk that a reader is handed at once, a single event that is larger aside. It is a part of what a stalled
+/// client keeps in memory: what the server holds for its socket is 16 pieces of 16 KiB at most, of chunks the first of
+/// which may be written in part and the last handed over in part, and one more chunk may have been read ahead of that from
+/// the logs. Together that is 256 + 3 * 64 = 448 KiB, and as much of it as others stand at is theirs as well.
 pub(crate) const MAX_CHUNK_BYTES: usize = 64 * 1024;
 
 /// Some consecutive events of one entry.
@@ -22,8 +24,17 @@ pub(crate) struct Item {
 }
 
 impl Item {
-    fn last_seq(&self) -> u64 {
+    pub(super) fn first_seq(&self) -> u64 {
+        self.entry.first + u64::from(self.range.start)
+    }
+
+    pub(super) fn last_seq(&self) -> u64 {
         self.entry.first + u64::from(self.range.end) - 1
+    }
+
+    /// What one of its events weighs, about.
+    pub(super) fn weight_each(&self) -> u64 {
+        (self.entry.weight / self.entry.len.max(1) as usize) as u64
     }
 }
 

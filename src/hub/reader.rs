@@ -64,6 +64,9 @@ pub(crate) struct Reader {
     /// The reader has found nothing and wants to be woken.
     armed: AtomicBool,
     beat_due: AtomicBool,
+    /// It is the host's own and holds no socket: however long it stays away, it takes nothing from anybody. Set once,
+    /// before it can have been away; relaxed.
+    in_process: AtomicBool,
     closing: AtomicU8,
     /// When it was polled last, by the hub's coarse clock.
     polled_us: AtomicU64,
@@ -108,6 +111,7 @@ impl Reader {
             waker: Mutex::new(None),
             armed: AtomicBool::new(false),
             beat_due: AtomicBool::new(false),
+            in_process: AtomicBool::new(false),
             closing: AtomicU8::new(0),
             polled_us: AtomicU64::new(now_us),
             excused_us: AtomicU64::new(0),
@@ -143,6 +147,11 @@ impl Reader {
             Seat::Held(seat) => Some(seat),
             Seat::Empty | Seat::Left => None,
         }
+    }
+
+    /// It reads in process: it is never taken for stuck.
+    pub(crate) fn stay_in_process(&self) {
+        self.in_process.store(true, Ordering::Relaxed);
     }
 
     /// Ends it at this time of the hub's clock, because it is old.
@@ -293,7 +302,8 @@ impl Reader {
         let waits = self.is_armed();
         let behind =
             self.cursor.load(Ordering::Relaxed) < head || self.beat_due.load(Ordering::Relaxed);
-        !waits && behind && now_us.saturating_sub(self.came_us()) > for_us
+        let away = now_us.saturating_sub(self.came_us()) > for_us;
+        !waits && behind && away && !self.in_process.load(Ordering::Relaxed)
     }
 
     /// Since when it may be asked where it stays.

@@ -14,7 +14,8 @@ use super::{
 };
 use crate::sync::{Ordering, lock};
 
-/// How much a read of the logs takes at once, about.
+/// How much a read of the logs takes at once, about: it waits in the subscription until it is handed over, and so do the
+/// entries' bytes while a socket stands.
 pub(super) const READ_BYTES: usize = 64 * 1024;
 
 impl Hub {
@@ -23,7 +24,9 @@ impl Hub {
         let spec = subscription.view.spec.clone();
         let state = lock(&self.state);
         subscription.forget_done();
-        self.step_down(&state, subscription, limit);
+        if self.step_down(&state, subscription, limit) {
+            return;
+        }
         let cursor = subscription.cursor;
         let channels = || {
             state
@@ -55,10 +58,16 @@ impl Hub {
         }
         entries.sort_unstable_by_key(|entry| entry.first);
         let mut weight = 0;
-        for entry in &entries {
+        for (place, entry) in entries.iter().enumerate() {
             weight += entry.weight;
             if weight > READ_BYTES {
-                to = to.min(entry.last());
+                // The first comes in any case.
+                let last = if place == 0 {
+                    entry.last()
+                } else {
+                    entry.first - 1
+                };
+                to = to.min(last);
                 break;
             }
         }

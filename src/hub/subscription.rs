@@ -25,8 +25,9 @@ use super::{
 };
 use crate::{clock::Clock, sync::Ordering};
 
-/// After a close, a reader still gets this many chunks of what it has not read: enough for one that keeps up, and
-/// no more, because the host waits.
+/// After a close, a reader still gets this many chunks of what it has not read, behind all that is critical of it: enough
+/// for one that keeps up, and no more, because the host waits. The rest lies behind the position that it is told with
+/// the end.
 pub(super) const CHUNKS_AFTER_CLOSE: u8 = 4;
 
 /// A reader of the hub. Dropping it leaves the hub at once.
@@ -50,6 +51,8 @@ pub(crate) struct Subscription {
     /// Evictions up to here happened before the reader came.
     pub(super) start_head: u64,
     pub(super) chunks_after_close: u8,
+    /// It has been seen to be closed.
+    pub(super) is_ending: bool,
     pub(super) ended: bool,
     pub(super) rate: Option<Box<RateLimit>>,
     pub(super) compressed: Option<Box<Compressed>>,
@@ -221,6 +224,11 @@ impl Subscription {
         self.done.iter().any(|(_, through)| *through > self.cursor)
     }
 
+    /// It has come for more of what it was handed, as [`poll_read`](Self::poll_read) notes by itself.
+    pub(crate) fn makes_progress(&self) {
+        self.reader.polled(self.hub.coarse_now_us());
+    }
+
     /// The next thing for this reader. Cancel safe. Yields [`Read::Closed`] once, then `None`.
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Option<Read>> {
         if self.ended {
@@ -229,7 +237,7 @@ impl Subscription {
         if self.still_waits(cx) {
             return Poll::Pending;
         }
-        self.reader.polled(self.hub.coarse_now_us());
+        self.makes_progress();
         loop {
             if let Some(spec) = self.reader.take_wish() {
                 self.retarget(spec);
@@ -291,8 +299,13 @@ impl Subscription {
         {
             return Some(self.end(reason));
         }
+        if closing.is_some() && !self.is_ending {
+            self.is_ending = true;
+            if !self.is_at_its_last() {
+                self.hub.clone().begin_end(self);
+            }
+        }
         if let Some(read) = self.next_queued() {
-            self.chunks_after_close -= u8::from(closing.is_some());
             return Some(read);
         }
         // Before the view is asked: what is published later may be missing from the answer.
@@ -311,7 +324,7 @@ impl Subscription {
             };
             match read {
                 ViewRead::Chunk(packed) => {
-                    self.chunks_after_close -= u8::from(closing.is_some());
+                    self.count_chunk();
                     return Some(match self.compressed_step(&packed) {
                         Some(Step::Beat(beat)) => self.hand_over_beat(beat),
                         Some(Step::Chunk(block, link)) => self.deliver(packed, Some((block, link))),
@@ -322,7 +335,6 @@ impl Subscription {
                     self.hub.clone().read_logs(self, limit);
                     self.from_logs &= self.cursor < self.start_head;
                     if let Some(read) = self.next_queued() {
-                        self.chunks_after_close -= u8::from(closing.is_some());
                         return Some(read);
                     }
                     // Nothing in there was for this reader; there may be more behind it.
@@ -335,7 +347,6 @@ impl Subscription {
                 ViewRead::Empty => {
                     if closing.is_some() || self.gaps_are_due() {
                         self.tell_skipped();
-                        self.chunks_after_close -= u8::from(closing.is_some());
                         return self.next_queued();
                     }
                     break;
@@ -348,6 +359,23 @@ impl Subscription {
         self.reader.take_beat().then(|| self.beat())
     }
 
+    /// Whether the next chunk is all that there is for it.
+    fn is_at_its_last(&self) -> bool {
+        let next = self.view.read(self.cursor);
+        let is_last = match next {
+            ViewRead::Empty => true,
+            ViewRead::Chunk(packed) => packed.to == self.view.head(),
+            ViewRead::Behind(_) => false,
+        };
+        is_last && self.queue.is_empty()
+    }
+
+    /// After a close, one chunk less.
+    #[inline]
+    fn count_chunk(&mut self) {
+        self.chunks_after_close -= u8::from(self.is_ending);
+    }
+
     fn next_queued(&mut self) -> Option<Read> {
         Some(match self.queue.pop_front()? {
             Queued::Gap { gap, of, through } => {
@@ -358,7 +386,10 @@ impl Subscription {
                 self.note_told(&skipped);
                 self.hand_over_gap(self.gap_of(skipped))
             }
-            Queued::Packed(packed) => self.deliver(packed, None),
+            Queued::Packed(packed) => {
+                self.count_chunk();
+                self.deliver(packed, None)
+            }
             Queued::Ahead {
                 channel,
                 bytes,
@@ -369,7 +400,10 @@ impl Subscription {
                 self.reader.events.fetch_add(count, Ordering::Relaxed);
                 self.hand_over(bytes, None)
             }
-            Queued::Preface { bytes, .. } => self.hand_over(bytes, None),
+            Queued::Preface { bytes, .. } => {
+                self.count_chunk();
+                self.hand_over(bytes, None)
+            }
         })
     }
 

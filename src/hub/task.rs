@@ -2,14 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{
-    sync::mpsc,
-    time::{Instant, MissedTickBehavior},
-};
+use tokio::{sync::mpsc, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    CloseReason, Hub, Inbox, Log, Message, Published, entry::Entry, reader::Sweep, view::View,
+    CloseReason, Hub, Inbox, Log, Message, Published, draining::Drain, entry::Entry, reader::Sweep,
+    view::View,
 };
 use crate::sync::{Ordering, lock};
 
@@ -19,8 +17,6 @@ const MESSAGES_A_TURN: usize = 1024;
 const WAKES_A_TURN: usize = 512;
 /// By how much a sweep may be late before the process counts as having stood still. Busy machines are late by less.
 const A_MOMENT: Duration = Duration::from_millis(100);
-/// How often a drain closes its share.
-const DRAIN_TICK: Duration = Duration::from_millis(20);
 
 /// A view with something to show, and when it may show it.
 pub(super) struct Dirty {
@@ -28,15 +24,8 @@ pub(super) struct Dirty {
     due_us: u64,
 }
 
-struct Drain {
-    started: Instant,
-    window: Duration,
-    total: usize,
-    closed: usize,
-}
-
 impl Hub {
-    /// Runs until `shutdown`, then shows what has come, ends every subscription and returns.
+    /// Runs until `shutdown`, or until a drain is over; then shows what has come, ends every subscription and returns.
     pub(crate) async fn run(self: Arc<Self>, inbox: Inbox, shutdown: CancellationToken) {
         let Inbox(mut inbox) = inbox;
         let sweep_interval = (self.settings.heartbeat_interval / 4)
@@ -58,7 +47,7 @@ impl Hub {
             let next_show = next_show.map(Duration::from_micros);
             let timer = next_show
                 .into_iter()
-                .chain(drain.as_ref().map(|_| DRAIN_TICK))
+                .chain(drain.as_ref().map(Drain::wait))
                 .min();
             tokio::select! {
                 biased;
@@ -77,21 +66,14 @@ impl Hub {
             let now_us = self.clock.now_us();
             self.coarse_us.store(now_us, Ordering::Relaxed);
             for message in messages.drain(..) {
-                match message {
-                    Message::Drain(window) => {
-                        self.closed.store(true, Ordering::SeqCst);
-                        drain.get_or_insert(Drain {
-                            started: Instant::now(),
-                            window,
-                            total: self.active(),
-                            closed: 0,
-                        });
-                    }
-                    publish => self.take_in(publish, &mut dirty, now_us),
-                }
+                self.take_in(message, &mut dirty, now_us);
             }
+            if drain.is_none() && self.is_draining() {
+                drain = self.begin_drain();
+            }
+            let closes = drain.as_mut().is_some_and(Drain::is_due);
             // Whoever is about to be sent away is told first what has come.
-            for view in self.show(&mut dirty, now_us, drain.is_some()) {
+            for view in self.show(&mut dirty, now_us, closes) {
                 let mut below = usize::MAX;
                 while below > 0 {
                     below = view.wake_slice(below, WAKES_A_TURN);
@@ -100,8 +82,10 @@ impl Hub {
                     }
                 }
             }
-            if let Some(drain) = &mut drain {
-                self.close_share(drain);
+            match &mut drain {
+                Some(drain) if drain.is_over() => break,
+                Some(drain) if closes => self.close_share(drain),
+                _ => {}
             }
         }
 
@@ -138,7 +122,7 @@ impl Hub {
 
     /// Shows what was accepted, then ends every subscription.
     pub(super) fn finish(&self, inbox: &mut mpsc::Receiver<Message>) {
-        self.closed.store(true, Ordering::SeqCst);
+        self.refuse_all();
         inbox.close();
         while let Ok(message) = inbox.try_recv() {
             if matches!(message, Message::Publish { .. }) {
@@ -229,25 +213,6 @@ impl Hub {
             if let Log::Stream(log) = &mut channel.log {
                 log.evict(now_us);
             }
-        }
-    }
-
-    /// Closes as many readers as the time that has passed is worth of the window.
-    fn close_share(&self, drain: &mut Drain) {
-        let elapsed = drain.started.elapsed();
-        let target = if elapsed >= drain.window {
-            usize::MAX
-        } else {
-            let share = elapsed.as_secs_f64() / drain.window.as_secs_f64();
-            (drain.total as f64 * share) as usize
-        };
-        for view in self.views() {
-            view.for_each_reader(|reader| {
-                if drain.closed < target && reader.closing().is_none() {
-                    drain.closed += 1;
-                    reader.close(CloseReason::Shutdown);
-                }
-            });
         }
     }
 }

@@ -98,10 +98,16 @@ pub(crate) fn spread(seed: u64) -> u64 {
     spread ^ (spread >> 31)
 }
 
+/// The largest piece that the server is handed at once. hyper's HTTP/1 asks for more as long as it has fewer than 16
+/// pieces and less than 408 KiB that the socket has not taken, so pieces of this size keep what it holds for a client
+/// that takes nothing at 256 KiB. They are parts of one chunk: nothing is copied, and hyper writes them together.
+const MAX_PIECE_BYTES: usize = 16 * 1024;
+
 /// The body of a stream.
 #[derive(Debug)]
 pub(crate) struct SseBody {
-    first: Option<Bytes>,
+    /// To be handed over before anything is read: the first frame, then what is left of a chunk.
+    waiting: Bytes,
     subscription: Subscription,
     // Boxed, because most idle viewers have none.
     gzip: Option<Box<GzipStream>>,
@@ -120,20 +126,32 @@ pub(crate) fn established(first: &Established<'_>, subscription: &Subscription) 
 
 impl SseBody {
     pub(crate) fn new(first: Bytes, subscription: Subscription, gzip: Option<GzipStream>) -> Self {
+        let mut gzip = gzip.map(Box::new);
+        let waiting = match &mut gzip {
+            Some(gzip) => gzip.begin(&first),
+            None => first,
+        };
         Self {
-            first: Some(first),
+            waiting,
             subscription,
-            gzip: gzip.map(Box::new),
+            gzip,
         }
     }
 
     #[cold]
-    fn take_first(&mut self) -> Option<Bytes> {
-        let first = self.first.take()?;
-        Some(match &mut self.gzip {
-            Some(gzip) => gzip.begin(&first),
-            None => first,
-        })
+    fn take_waiting(&mut self) -> Bytes {
+        self.subscription.makes_progress();
+        let waiting = std::mem::take(&mut self.waiting);
+        self.piece_of(waiting)
+    }
+
+    /// What is handed over of it now; the rest waits.
+    #[inline]
+    fn piece_of(&mut self, mut bytes: Bytes) -> Bytes {
+        if bytes.len() > MAX_PIECE_BYTES {
+            self.waiting = bytes.split_off(MAX_PIECE_BYTES);
+        }
+        bytes
     }
 
     /// What the client is sent: the frame itself, or its place in a gzip stream.
@@ -203,8 +221,8 @@ struct Drain {
 impl OwnStream for SseBody {
     #[inline]
     fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        if self.first.is_some() {
-            return Poll::Ready(self.take_first());
+        if !self.waiting.is_empty() {
+            return Poll::Ready(Some(self.take_waiting()));
         }
         let bytes = match ready!(self.subscription.poll_read(cx)) {
             // The usual one first.
@@ -212,7 +230,7 @@ impl OwnStream for SseBody {
             Some(read) => self.bytes(read),
             None => return Poll::Ready(None),
         };
-        Poll::Ready(Some(bytes))
+        Poll::Ready(Some(self.piece_of(bytes)))
     }
 }
 

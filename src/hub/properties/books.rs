@@ -325,6 +325,20 @@ impl World {
         range.filter(|sent| sent.is_for(spec)).count() as u64
     }
 
+    /// A reader that was closed: whatever it did not get, what is critical it had, or was told to miss.
+    pub(super) fn check_critical(&self, reader: &Watched) {
+        for (place, account) in &reader.accounts {
+            let channel = &self.channels[*place];
+            let wanted = self.wanted(&reader.spec, *place, account.from, u64::MAX);
+            let had = account.delivered + account.missed;
+            assert!(
+                channel.name != "critical" || account.untold || had >= wanted,
+                "{wanted} critical events behind {}, {account:?}",
+                account.from
+            );
+        }
+    }
+
     /// A reader that stops somewhere: what it was told to have passed, it has had or was told to miss; and so it is
     /// where others see it to be, who give it a token to go on from there.
     pub(super) fn check_no_silent_loss(&self, reader: &Watched) {

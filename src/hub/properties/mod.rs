@@ -172,7 +172,11 @@ impl World {
             self.publish().await;
         }
         self.hub.drain(window);
-        tokio::time::sleep(window + Duration::from_millis(100)).await;
+        tokio::time::sleep(window / 2).await;
+        if window > Duration::from_millis(100) {
+            self.publish().await;
+        }
+        tokio::time::sleep(window / 2 + Duration::from_millis(100)).await;
         let spec = self.spec();
         let refused = self.hub.subscribe(spec, Start::Latest);
         assert_eq!(refused.unwrap_err(), Refused::Closed);
@@ -180,14 +184,20 @@ impl World {
             let mut turns = 0;
             let reason = loop {
                 match reader.subscription.try_read() {
-                    Some(Read::Events(bytes)) => self.take(&mut reader, &bytes),
+                    Some(Read::Events(bytes)) => {
+                        let aheads = self.aheads;
+                        self.take(&mut reader, &bytes);
+                        turns += usize::from(self.aheads == aheads);
+                    }
                     Some(Read::Gap(gap)) => self.take_gap(&mut reader, &gap),
                     Some(Read::Heartbeat(_)) => {}
                     Some(Read::Closed(reason)) => break reason,
                     None => panic!("a reader that was not told of the end"),
                 }
-                turns += 1;
             };
+            if reason == CloseReason::Shutdown {
+                self.check_critical(&reader);
+            }
             assert!(matches!(
                 reason,
                 CloseReason::Shutdown | CloseReason::Stalled

@@ -140,34 +140,6 @@ async fn shutdown_shows_what_has_come_then_ends_every_reader_and_the_task() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_drain_closes_an_even_share_in_every_tick() {
-    let house = House::new(HubSettings {
-        max_clients: 2000,
-        ..settings()
-    });
-    let a = house.stream("a");
-    let readers: Vec<_> = (0..1000)
-        .map(|_| house.subscribe(&[a], Start::Latest))
-        .collect();
-    house.hub.drain(Duration::from_secs(10));
-    let closed = || {
-        readers
-            .iter()
-            .filter(|reader| reader.reader.closing().is_some())
-            .count()
-    };
-    let mut before = 0;
-    for slot in 0..99 {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        let now = closed();
-        assert!(now - before <= 12, "slot {slot} closed {}", now - before);
-        before = now;
-    }
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    assert_eq!(closed(), 1000);
-}
-
-#[tokio::test(start_paused = true)]
 async fn places_are_kept_for_those_who_come_back_after_a_storm() {
     let house = House::new(HubSettings {
         max_clients: 100,

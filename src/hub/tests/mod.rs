@@ -1,6 +1,7 @@
 //! What the hub promises, on paused time.
 
 mod changing;
+mod draining;
 mod ladder;
 mod lags;
 mod leaving;
