@@ -43,7 +43,8 @@
 //! `rt.publish(Event::new("alerts", "alert", &…))` says is critical, so it is kept longest and delivered first.
 //!
 //! `POST connections/{id}/subscribe` and `unsubscribe` (`{"channels": […], "filter": {…}}`, by whoever opened the
-//! connection or by an admin) change what an open connection reads, from its next event on. Their answer has the
+//! connection or by an admin; those who share an id, as anonymous viewers and all holders of one bearer token do, show
+//! the connection's reconnect token in `x-reconnect-token` or in the body) change what an open connection reads, from its next event on. Their answer has the
 //! channels and a new reconnect token. The stream itself is not told, no event stands for that; when it reconnects, it
 //! has the channels of its URL or its token again.
 //! `POST test-connection` sends a probe through the hub in the form of `connection_type`, `sse` (also of an empty body) or

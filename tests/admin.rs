@@ -309,6 +309,43 @@ async fn an_anonymous_viewer_changes_its_own_stream_with_its_token_only() {
     stream.wait_for("stats").await;
 }
 
+/// All holders of one token are one viewer, and names of connections can be guessed.
+#[tokio::test]
+async fn holders_of_one_token_change_their_own_streams_with_the_reconnect_token_only() {
+    let access = Access::bearer("see-me").admin("rule-me");
+    let host = Host::configured(RealtimeConfig::new(access), Router::new()).await;
+    let with = |mut request: Request, token: &str| {
+        let token = format!("Bearer {token}").parse().unwrap();
+        request.headers_mut().insert("authorization", token);
+        request
+    };
+    let open = async || {
+        let request = with(get("/stream/logs"), "see-me");
+        host.connect().await.stream(request).await
+    };
+    let (mut mine, theirs) = (open().await, open().await);
+    let id = id_of(&mine);
+    let path = |what: &str| format!("{CONNECTIONS}/{id}/{what}");
+    let ask = async |what: &str, body: Value, token: &str| {
+        let request = support::post(&path(what), body.to_string());
+        host.send(with(request, token)).await
+    };
+    let logs = json!({"channels": ["logs"]});
+    ask("unsubscribe", logs, "see-me").await.refusal(404);
+    let shown = |stream: &Stream| {
+        let token = stream.headers["x-reconnect-token"].to_str().unwrap();
+        json!({"channels": ["stats"], "reconnect_token": token})
+    };
+    ask("subscribe", shown(&theirs), "see-me")
+        .await
+        .refusal(404);
+    ask("subscribe", shown(&mine), "see-me").await.data();
+    mine.wait_for("stats").await;
+    let stats = json!({"channels": ["stats"]});
+    let changed = ask("unsubscribe", stats, "rule-me").await.data();
+    assert_eq!(changed["channels"], json!(["logs"]));
+}
+
 #[tokio::test]
 async fn a_broadcast_reaches_everybody_who_reads_its_channel() {
     let host = host().await;
