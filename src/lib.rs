@@ -125,7 +125,9 @@
 //!
 //! Where there is no room, the answer is 429 or 503 in JSON, with `Retry-After`. An EventSource closes for good at any
 //! status but 200, so a browser's (`Accept: text/event-stream` with `Sec-Fetch-Mode`) gets 200, `retry:` and a single
-//! event `busy` (`{"retry_ms"}`), and comes back by itself. It looks the same when the server is shutting down.
+//! event `busy` (`{"retry_ms"}`), and comes back by itself. It looks the same when the server is shutting down, when
+//! [`Access::check`] says [`Denied::unavailable`], and when too many different windows and intervals are watched: whoever
+//! refuses a stream for now, it is told in this way.
 //!
 //! # How it works
 //!

@@ -1,6 +1,7 @@
 //! Access: who may look, who may do what, and how a browser proves it.
 
 mod admission;
+mod admitted;
 #[cfg(feature = "jwt")]
 mod claims;
 mod cors;
@@ -20,6 +21,7 @@ mod secret;
 mod ticket;
 
 pub(crate) use admission::{Admission, Seat};
+pub(crate) use admitted::Admitted;
 pub use cors::Cors;
 pub use denied::Denied;
 pub(crate) use gate::{Gate, GateSettings};

@@ -141,20 +141,14 @@ pub(crate) fn open(
         let token = tokens.issue(principal, &selection.to_query(session), &position);
         return Ok(head(OwnBody::untold(), token.as_deref(), gzip.is_some()));
     }
-    let wait = sse::RETRY.pick(runtime.clock.now_us());
     let connections = caller.connections;
     // First of all, so that the new stream may have the old one's place.
     if let Some(session) = session {
         connections.take_over(&runtime.hub, session, principal);
     }
-    let seat = match connections.admission.admit(principal, caller.address) {
-        Ok(seat) => seat,
-        Err(refusal) => return refuse(refusal, parts, wait),
-    };
-    let mut subscription = match runtime.hub.subscribe(spec, start) {
-        Ok(subscription) => subscription,
-        Err(refused) => return refuse(full_or_closed(refused), parts, wait),
-    };
+    let seat = connections.admission.admit(principal, caller.address)?;
+    let subscribed = runtime.hub.subscribe(spec, start);
+    let mut subscription = subscribed.map_err(full_or_closed)?;
     if let Some(rate) = max_rate {
         subscription.limit_rate(rate);
     }
@@ -330,9 +324,12 @@ pub(crate) fn unknown_channel(hub: &Hub, principal: &Principal, name: &str) -> R
     .with_details(serde_json::json!({"channels": known}))
 }
 
-/// A browser's EventSource closes for good at any status but 200, so one that may succeed later gets a stream that
-/// says when to come back.
-fn refuse(refusal: Refusal, parts: &Parts, wait: Duration) -> Result<Answer, Refusal> {
+/// The one way in which a stream is refused, whoever does it. A browser's EventSource closes for good at any status but
+/// 200, so one that may succeed later gets a stream that says when to come back.
+pub(super) fn refuse(refusal: Refusal, parts: &Parts, seed: u64) -> Result<Answer, Refusal> {
+    let Some(wait) = wait(&refusal, seed) else {
+        return Err(refusal);
+    };
     let accepts = parts
         .headers
         .get(header::ACCEPT)
@@ -343,6 +340,22 @@ fn refuse(refusal: Refusal, parts: &Parts, wait: Duration) -> Result<Answer, Ref
         return Ok(sse::busy(wait));
     }
     Err(refusal.with_retry_after(wait))
+}
+
+/// Says when to come back, where that is a matter of time.
+#[cfg(feature = "ws")]
+pub(super) fn retry_later(refusal: Refusal, seed: u64) -> Refusal {
+    match wait(&refusal, seed) {
+        Some(wait) => refusal.with_retry_after(wait),
+        None => refusal,
+    }
+}
+
+/// No sooner than the refusal says, and not all at once; `None` where coming back would not help.
+fn wait(refusal: &Refusal, seed: u64) -> Option<Duration> {
+    let base = refusal.retry_after().unwrap_or(sse::RETRY.base);
+    let retry = sse::Retry { base, ..sse::RETRY };
+    refusal.is_temporary().then(|| retry.pick(seed))
 }
 
 pub(super) fn full_or_closed(refused: Refused) -> Refusal {

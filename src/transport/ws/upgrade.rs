@@ -14,7 +14,7 @@ use super::{
     session::{Entered, Lobby, Opening, Session, Terms},
 };
 use crate::{
-    access::TokenError,
+    access::{Admitted, TokenError},
     hub::Form,
     middleware::OwnBody,
     transport::{
@@ -23,7 +23,6 @@ use crate::{
         params,
         query::{self, Query},
         router::Shared,
-        sse,
         stream::{Wanted, unknown_channel},
     },
 };
@@ -70,12 +69,12 @@ pub(crate) async fn open(
         ));
     };
 
-    let principal = match &accepted.bearer {
-        Some(token) => Some(shared.gate.admit_token(parts, &token.0).await?),
+    let (principal, ticket) = match &accepted.bearer {
+        Some(token) => (Some(shared.gate.admit_token(parts, &token.0).await?), None),
         None => match shared.gate.admit(parts).await {
-            Ok(principal) => Some(principal),
+            Ok(Admitted { principal, ticket }) => (Some(principal), ticket),
             // No credentials: they may come in the first message. Wrong ones are refused.
-            Err(refusal) if refusal.code() == "unauthorized" => None,
+            Err(refusal) if refusal.code() == "unauthorized" => (None, None),
             Err(refusal) => return Err(refusal),
         },
     };
@@ -111,9 +110,13 @@ pub(crate) async fn open(
         }
         Some(principal) => {
             let entered = Entered::enter(shared, parts, principal, &mut reading, start, session);
-            Opening::Known(entered.map_err(|refusal| retry_later(refusal, shared))?)
+            Opening::Known(entered?)
         }
     };
+    // Nothing refuses it any more.
+    if let Some(ticket) = ticket {
+        ticket.spend();
+    }
     let mut answer = handshake_answer(&accepted);
     let session = Session::new(
         shared.clone(),
@@ -234,18 +237,6 @@ fn lobby_full() -> Refusal {
         "too many connections, of all or of this address, have yet to say who they are",
     )
     .with_header(header::RETRY_AFTER, HeaderValue::from_static("5"))
-}
-
-/// When to come back, where that is a matter of time.
-fn retry_later(refusal: Refusal, shared: &Shared) -> Refusal {
-    if refusal.status() != StatusCode::SERVICE_UNAVAILABLE {
-        return refusal;
-    }
-    let seconds = sse::RETRY
-        .pick(shared.runtime.clock.now_us())
-        .as_secs()
-        .max(1);
-    refusal.with_header(header::RETRY_AFTER, HeaderValue::from(seconds))
 }
 
 impl From<handshake::Refusal> for Refusal {
