@@ -33,5 +33,5 @@ pub(crate) use peer::is_network;
 pub use policy::Access;
 pub use principal::{Principal, Role};
 pub(crate) use rate::Rates;
-pub(crate) use reconnect::{Resume, TokenError};
+pub(crate) use reconnect::{RECONNECT_TTL, Resume, TokenError};
 pub(crate) use secret::TokenKey;

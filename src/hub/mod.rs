@@ -89,6 +89,8 @@ pub(crate) struct Hub {
     visible_head: AtomicU64,
     /// The hub's time as of the last turn of its task: good enough to see who has been away, and free to read.
     coarse_us: AtomicU64,
+    /// When readers were marked last.
+    marked_us: AtomicU64,
     closed: AtomicBool,
     active: AtomicUsize,
     departures: Mutex<Departures>,
@@ -196,6 +198,7 @@ impl Hub {
             inbox,
             visible_head: AtomicU64::new(0),
             coarse_us: AtomicU64::new(clock.now_us()),
+            marked_us: AtomicU64::new(clock.now_us()),
             closed: AtomicBool::new(false),
             active: AtomicUsize::new(0),
             departures: Mutex::new(Departures::default()),

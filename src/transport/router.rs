@@ -241,7 +241,7 @@ impl Shared {
         }
     }
 
-    fn caller(&self, principal: Principal, parts: &Parts) -> Caller<'_> {
+    pub(super) fn caller(&self, principal: Principal, parts: &Parts) -> Caller<'_> {
         Caller {
             principal,
             gate: &self.gate,
@@ -292,21 +292,9 @@ impl Shared {
             let wanted = Wanted::new(names, query, parts);
             return stream::open(&self.runtime, caller, parts, wanted);
         };
-        match self
-            .gate
-            .reconnect_tokens()
-            .verify(&caller.principal, &token)
-        {
-            Ok(resume) => {
-                let wanted = Wanted::resumed(resume, &query, parts)?;
-                stream::open(&self.runtime, caller, parts, wanted)
-            }
-            Err(why) => {
-                // Never a loop of failures: a fresh session, which says that the old one is lost.
-                let wanted = Wanted::new(names, query, parts).lost(why);
-                stream::open(&self.runtime, caller, parts, wanted)
-            }
-        }
+        // Never a loop of failures: with a token that is not taken, a fresh session, which says that the old one is lost.
+        let wanted = Wanted::by_token(&token, caller, &self.runtime.hub, names, query, parts)?;
+        stream::open(&self.runtime, caller, parts, wanted)
     }
 }
 

@@ -79,17 +79,17 @@ pub(crate) async fn open(
         },
     };
     let form = form_of(accepted.encoding, accepted.deflate);
-    let mut wanted = Wanted::new(names, query.clone(), parts);
     let head = slim(parts);
-    if let (Some(principal), Some(token)) = (&principal, query.get_text("token")) {
-        let tokens = shared.gate.reconnect_tokens();
-        // Never a loop of failures: with a token that is no good any more, a fresh session, which says that the old
-        // one is lost.
-        wanted = match tokens.verify(principal, token) {
-            Ok(resume) => Wanted::resumed(resume, &query, parts)?,
-            Err(why) => wanted.lost(why),
-        };
-    }
+    let caller = principal.map(|principal| shared.caller(principal, parts));
+    let wanted = match (&caller, query.get_text("token")) {
+        // Never a loop of failures: with a token that is not taken, a fresh session, which says that the old one is lost.
+        (Some(caller), Some(token)) => {
+            let hub = &shared.runtime.hub;
+            Wanted::by_token(token, caller, hub, names, query.clone(), parts)?
+        }
+        _ => Wanted::new(names, query.clone(), parts),
+    };
+    let principal = caller.map(|caller| caller.principal);
     let terms = Terms {
         encoding: accepted.encoding,
         deflate: accepted.deflate.is_some(),
