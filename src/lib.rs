@@ -45,8 +45,8 @@
 //! `POST connections/{id}/subscribe` and `unsubscribe` (`{"channels": […], "filter": {…}}`, by whoever opened the
 //! connection or by an admin; those who share an id, as anonymous viewers and all holders of one bearer token do, show
 //! the connection's reconnect token in `x-reconnect-token` or in the body) change what an open connection reads, from its next event on. Their answer has the
-//! channels and a new reconnect token. The stream itself is not told, no event stands for that; when it reconnects, it
-//! has the channels of its URL or its token again.
+//! channels and a new reconnect token. The stream itself is not told, no event stands for that; when it reconnects by
+//! its URL, it has the channels of its URL again, and by any of its reconnect tokens those that it was given.
 //! `POST test-connection` sends a probe through the hub in the form of `connection_type`, `sse` (also of an empty body) or
 //! `websocket`. `info` lists under `features` what is compiled in, and beside `transports` what is switched on;
 //! `metrics` says under `feed.skipped` how many rows of requests were never streamed because whoever publishes them
@@ -56,7 +56,7 @@
 //! given twice, and one that this path does not look at although another does (`limit` on a stream, `window` on a
 //! list) are 400 with the name and what is taken. Names that mean nothing anywhere, such as `_=1795236984` against
 //! caches, are nobody's business, and are not kept. A position is never an error: the first one counts, one that can't
-//! be read is unknown, and the stream says `lost`. Nor is a reconnect token (`lost` as well), nor a ticket where other
+//! be read is unknown, and the stream says `lost`. Nor is a reconnect token beside channels (without any it is 410), nor a ticket where other
 //! credentials suffice. `series` takes any of its steps for any range, and where it keeps no points that fine, the
 //! `step` in the answer is the one that it took.
 //!
