@@ -189,13 +189,10 @@ async fn channels_come_and_go_while_the_stream_is_open() {
     publish(&host, "b", 5);
     assert_eq!(ana.wait_for("Tick").await.data["n"], 5);
 
-    // A token from after the change restores what is read then.
+    // A token restores what its session reads by now, with what was changed after it was issued.
     let token = changed["reconnect_token"].as_str().unwrap();
     let back = stream(&host, &format!("/stream/reconnect?token={token}"), "ana").await;
-    assert_eq!(
-        back.established.data["channels"],
-        json!(["a", "b", "stats"])
-    );
+    assert_eq!(back.established.data["channels"], json!(["b", "stats"]));
     assert_eq!(ana.wait_for("drain").await.data["reason"], "replaced");
 
     let path = format!("{CONNECTIONS}/{}/subscribe", id_of(&back));
@@ -749,7 +746,7 @@ async fn a_token_that_comes_with_a_change_passes_over_nothing_that_was_not_told(
     }
     let mut thinned = stream(&host, "/stream/a?max_rate=1", "ana").await;
     publish(&host, "a", 1);
-    let first = thinned.wait_for("Tick").await;
+    thinned.wait_for("Tick").await;
     // Skipped, and within the second in which that is not told.
     for n in 2..=5 {
         publish(&host, "a", n);
@@ -764,8 +761,14 @@ async fn a_token_that_comes_with_a_change_passes_over_nothing_that_was_not_told(
     let mut back = stream(&host, &format!("/stream/reconnect?token={token}"), "ana").await;
     // What was handed over a moment ago may not have arrived, so the first comes as well.
     assert_eq!(back.established.data["resume"]["replayed"], 5);
-    assert_eq!(back.wait_for("Tick").await, first);
-    let second = back.wait_for("Tick").await;
-    assert_eq!(second.data["n"], 2);
-    assert_eq!(second.seq(), first.seq() + 1);
+    let mut told = 0;
+    while told < 5 {
+        let event = back.next().await;
+        match event.name.as_str() {
+            "Tick" => told += 1,
+            "gap" => told += event.data["missed"].as_u64().unwrap(),
+            _ => {}
+        }
+    }
+    assert_eq!(told, 5, "each is delivered or reported");
 }
