@@ -43,9 +43,10 @@
 //! `rt.publish(Event::new("alerts", "alert", &…))` says is critical, so it is kept longest and delivered first.
 //!
 //! `POST connections/{id}/subscribe` and `unsubscribe` (`{"channels": […], "filter": {…}}`, by whoever opened the
-//! connection or by an admin) change what an open connection reads, from its next event on. Their answer has the
-//! channels and a new reconnect token. The stream itself is not told, no event stands for that; when it reconnects, it
-//! has the channels of its URL or its token again.
+//! connection or by an admin; those who share an id, as anonymous viewers and all holders of one bearer token do, show
+//! the connection's reconnect token in `x-reconnect-token` or in the body) change what an open connection reads, from its next event on. Their answer has the
+//! channels and a new reconnect token. The stream itself is not told, no event stands for that; when it reconnects by
+//! its URL, it has the channels of its URL again, and by any of its reconnect tokens those that it was given.
 //! `POST test-connection` sends a probe through the hub in the form of `connection_type`, `sse` (also of an empty body) or
 //! `websocket`. `info` lists under `features` what is compiled in, and under `transports` what is switched on,
 //! with the types of events and messages, and what a WebSocket may agree on;
@@ -56,7 +57,7 @@
 //! given twice, and one that this path does not look at although another does (`limit` on a stream, `window` on a
 //! list) are 400 with the name and what is taken. Names that mean nothing anywhere, such as `_=1795236984` against
 //! caches, are nobody's business, and are not kept. A position is never an error: the first one counts, one that can't
-//! be read is unknown, and the stream says `lost`. Nor is a reconnect token (`lost` as well), nor a ticket where other
+//! be read is unknown, and the stream says `lost`. Nor is a reconnect token beside channels (without any it is 410), nor a ticket where other
 //! credentials suffice. `series` takes any of its steps for any range, and where it keeps no points that fine, the
 //! `step` in the answer is the one that it took.
 //!
@@ -128,7 +129,9 @@
 //!
 //! Where there is no room, the answer is 429 or 503 in JSON, with `Retry-After`. An EventSource closes for good at any
 //! status but 200, so a browser's (`Accept: text/event-stream` with `Sec-Fetch-Mode`) gets 200, `retry:` and a single
-//! event `busy` (`{"retry_ms"}`), and comes back by itself. It looks the same when the server is shutting down.
+//! event `busy` (`{"retry_ms"}`), and comes back by itself. It looks the same when the server is shutting down, when
+//! [`Access::check`] says [`Denied::unavailable`], and when too many different windows and intervals are watched: whoever
+//! refuses a stream for now, it is told in this way.
 //!
 //! # How it works
 //!

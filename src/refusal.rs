@@ -120,6 +120,23 @@ impl Refusal {
         self
     }
 
+    /// Whether the same request may succeed later.
+    pub(crate) fn is_temporary(&self) -> bool {
+        matches!(
+            self.status,
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS
+        )
+    }
+
+    /// When to come back, where it says so.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        let (_, value) = self
+            .headers
+            .iter()
+            .find(|(name, _)| *name == header::RETRY_AFTER)?;
+        value.to_str().ok()?.parse().ok().map(Duration::from_secs)
+    }
+
     pub(crate) fn status(&self) -> StatusCode {
         self.status
     }

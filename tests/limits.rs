@@ -43,6 +43,24 @@ fn refused(answer: &Answer, status: u16, code: &str) {
     assert!((1..=60).contains(&wait), "{wait}");
 }
 
+/// As a browser's EventSource asks.
+fn event_source(mut request: support::Request) -> support::Request {
+    let headers = request.headers_mut();
+    headers.insert(header::ACCEPT, "text/event-stream".parse().unwrap());
+    headers.insert("sec-fetch-mode", "cors".parse().unwrap());
+    request
+}
+
+/// Tells an EventSource when to come back, with the only status that does not end it, and returns that time.
+#[track_caller]
+fn is_busy(answer: &Answer) -> u64 {
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let event = support::parse(answer.text().trim_end()).unwrap();
+    assert_eq!(event.name, "busy");
+    assert_eq!(event.retry, event.data["retry_ms"].as_u64());
+    event.retry.unwrap()
+}
+
 #[tokio::test]
 async fn one_user_has_so_many_streams_and_no_more() {
     let host = Host::configured(named().max_clients_per_user(2), Router::new()).await;
@@ -50,15 +68,7 @@ async fn one_user_has_so_many_streams_and_no_more() {
     let _second = stream(&host, "/stream/stats", "ana").await;
     let answer = host.send(ask("/stream/stats", "ana")).await;
     refused(&answer, 429, "too_many_clients_of_user");
-    let mut browser = ask("/stream/stats", "ana");
-    browser
-        .headers_mut()
-        .insert(header::ACCEPT, "text/event-stream".parse().unwrap());
-    browser
-        .headers_mut()
-        .insert("sec-fetch-mode", "cors".parse().unwrap());
-    let busy = host.send(browser).await;
-    assert_eq!(support::parse(busy.text().trim_end()).unwrap().name, "busy");
+    is_busy(&host.send(event_source(ask("/stream/stats", "ana"))).await);
     let _other = stream(&host, "/stream/stats", "ben").await;
     // HEAD opens nothing, so it takes no place.
     let (status, _) = host
@@ -174,19 +184,9 @@ async fn a_token_takes_over_from_the_stream_that_still_reads() {
     assert_eq!(thief.established.data["resume"]["verdict"], "lost");
     // Nor does it open what its bringer did not ask for.
     for path in [&path, "/stream/reconnect?token=garbage", "/stream?token=x"] {
-        let nothing = stream(&host, path, "cid").await;
-        assert_fields(
-            &nothing.established.data,
-            json!({"channels": [], "token_refused": "invalid"}),
-        );
-        assert_eq!(nothing.established.data["resume"]["verdict"], "lost");
-        // Its own token is good, and stands for as little.
-        let own = nothing.headers["x-reconnect-token"].to_str().unwrap();
-        let path = format!("/stream/reconnect?token={own}");
-        let again = stream(&host, &path, "cid").await.established.data;
-        assert_fields(&again, json!({"channels": []}));
-        assert_eq!(again["resume"]["verdict"], "full");
-        assert!(again.get("token_refused").is_none());
+        let answer = host.send(ask(path, "cid")).await;
+        answer.refusal(410);
+        assert_eq!(answer.json()["token_refused"], "invalid");
     }
     host.rt.publish(Event::new("ticks", "Tick", &2)).unwrap();
     old.wait_for("Tick").await;
@@ -204,4 +204,68 @@ async fn a_token_takes_over_from_the_stream_that_still_reads() {
     assert_eq!(new.wait_for("drain").await.data["reason"], "replaced");
     host.rt.publish(Event::new("ticks", "Tick", &3)).unwrap();
     thief.wait_for("Tick").await;
+}
+
+/// Whoever refuses a stream for now, an EventSource is told to come back.
+#[tokio::test]
+async fn an_event_source_that_may_succeed_later_is_busy_whoever_says_so() {
+    let access = Access::check(|_| async { Err::<Principal, _>(Denied::unavailable()) });
+    let host = Host::configured(RealtimeConfig::new(access), Router::new()).await;
+    let plain = host.get("/stream/stats").await;
+    refused(&plain, 503, "access_unavailable");
+    let wait = is_busy(&host.send(event_source(get("/stream/stats"))).await);
+    // As long as the refusal itself says, and not all at once.
+    assert!((5_000..=7_000).contains(&wait), "{wait}");
+
+    let host = Host::configured(config().max_clients(5_000), Router::new()).await;
+    let path = |interval: u64| format!("/stream/stats?interval={interval}");
+    let mut held = Vec::new();
+    let refusal = loop {
+        assert!(held.len() < 3_600, "as many variants as there can be");
+        let mut connection = host.connect().await;
+        let answer = connection.open(get(&path(held.len() as u64 + 1))).await;
+        if answer.status() != 200 {
+            break answer;
+        }
+        held.push((connection, answer));
+    };
+    assert_eq!(refusal.status(), 503);
+    assert_eq!(refusal.headers().get_all("retry-after").iter().count(), 1);
+    let one_more = get(&path(held.len() as u64 + 1));
+    assert!(is_busy(&host.send(event_source(one_more)).await) >= 1_000);
+    // What can never succeed is said as it is.
+    let unknown = event_source(get("/stream/nothing"));
+    host.send(unknown).await.refusal(404);
+}
+
+#[cfg(feature = "ws")]
+#[tokio::test]
+async fn a_socket_that_may_succeed_later_is_told_once_when() {
+    let access = Access::check(|parts| async move {
+        match parts.uri.path() {
+            "/ws" => Err(Denied::unavailable()),
+            _ => Ok(Principal::viewer("ana")),
+        }
+    });
+    let limited = RealtimeConfig::new(access).max_clients_per_user(1);
+    let host = Host::configured(limited, Router::new()).await;
+    let _held = host.stream("/stream/stats").await;
+    for (path, status, code) in [
+        ("/ws", 503, "access_unavailable"),
+        ("/ws/stats", 429, "too_many_clients_of_user"),
+    ] {
+        let mut ask = get(path);
+        for (name, value) in [
+            ("connection", "upgrade"),
+            ("upgrade", "websocket"),
+            ("sec-websocket-version", "13"),
+            ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+        ] {
+            ask.headers_mut().insert(name, value.parse().unwrap());
+        }
+        let answer = host.send(ask).await;
+        refused(&answer, status, code);
+        let told = answer.headers.get_all("retry-after").iter().count();
+        assert_eq!(told, 1, "{path}");
+    }
 }

@@ -100,6 +100,63 @@ async fn a_ticket_for_some_channels_opens_no_other() {
     assert_eq!(code(&answer, 403), "channel_forbidden");
 }
 
+/// An EventSource that is told to come back does so with the same URL.
+#[tokio::test]
+async fn a_ticket_is_used_up_by_what_it_opens_and_by_nothing_else() {
+    let access = Access::bearer("see-me");
+    let limited = RealtimeConfig::new(access).max_clients(3);
+    let host = Host::configured(limited, Router::new()).await;
+    host.rt.channel("a", ChannelConfig::stream()).unwrap();
+    let with_token = |mut request: support::Request| {
+        let token = "Bearer see-me".parse().unwrap();
+        request.headers_mut().insert("authorization", token);
+        request
+    };
+    let issue = async || {
+        let issued = host.send(with_token(post(TICKET, ""))).await.data();
+        issued["ticket"].as_str().unwrap().to_owned()
+    };
+    let ticket = issue().await;
+    let path = format!("/stream/a?ticket={ticket}");
+    let event_source = || {
+        let mut request = get(&path);
+        let headers = request.headers_mut();
+        headers.insert("accept", "text/event-stream".parse().unwrap());
+        headers.insert("sec-fetch-mode", "cors".parse().unwrap());
+        request
+    };
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        let open = with_token(get("/stream/a"));
+        held.push(host.connect().await.stream(open).await);
+    }
+    for _ in 0..3 {
+        let busy = host.send(event_source()).await;
+        assert!(busy.text().contains("event: busy"), "{}", busy.text());
+    }
+    refused(&host, &format!("/stream/nothing?ticket={ticket}"))
+        .await
+        .refusal(404);
+    drop(held);
+    let clients = async || {
+        let ask = with_token(get("/api/realtime/hub/stats"));
+        host.send(ask).await.data()["total_clients"].clone()
+    };
+    let free = async { while clients().await != 0 {} };
+    soon("the places to be free", free).await;
+    // There is room for three, and the ticket opens one.
+    let asked = (0..16).map(|_| async {
+        let mut connection = host.connect().await;
+        let answer = connection.open(get(&path)).await;
+        (connection, answer)
+    });
+    let answers = futures_util::future::join_all(asked).await;
+    let opened = answers.iter().filter(|(_, answer)| answer.status() == 200);
+    assert_eq!(opened.count(), 1);
+    let again = refused(&host, &path).await;
+    assert_eq!(code(&again, 401), "invalid_ticket");
+}
+
 #[tokio::test]
 async fn without_channels_a_ticket_is_worth_what_its_holder_is() {
     let host = host().await;

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, header, request::Parts};
 
 use super::{
+    admitted::{Admitted, Loan},
     cors::Cors,
     credentials::{Credentials, is_token},
     origin::{Origins, is_upgrade, needs_check},
@@ -29,7 +30,7 @@ pub(crate) struct Gate {
     origins: Origins,
     cors: Cors,
     proxies: TrustedProxies,
-    tickets: Tickets,
+    tickets: Arc<Tickets>,
     reconnect: ReconnectTokens,
     clock: Clock,
 }
@@ -55,27 +56,27 @@ impl Gate {
             origins: Origins::new(named.chain(settings.cors.listed())),
             cors: settings.cors.clone(),
             proxies: TrustedProxies::new(settings.trusted_proxies),
-            tickets: Tickets::new(clock),
+            tickets: Arc::new(Tickets::new(clock)),
             reconnect: ReconnectTokens::new(settings.token_key, clock)?,
             clock,
         })
     }
 
-    /// Who asks, or why not. Cancel safe: nothing but a ticket is used up, and that before the first await.
-    pub(crate) async fn admit(&self, parts: &Parts) -> Result<Principal, Refusal> {
+    /// Who asks, or why not. Cancel safe: a ticket is lent, and used up by whoever is let in with it.
+    pub(crate) async fn admit(&self, parts: &Parts) -> Result<Admitted, Refusal> {
         self.admit_by(parts, self.ticket_of(parts)).await
     }
 
     /// The same without tickets: they open streams and sockets, which can send no header, and nothing else. A URL in
     /// somebody's log must not be worth a new ticket, or an admin's act.
     pub(crate) async fn admit_without_ticket(&self, parts: &Parts) -> Result<Principal, Refusal> {
-        self.admit_by(parts, None).await
+        Ok(self.admit_by(parts, None).await?.principal)
     }
 
-    async fn admit_by(&self, parts: &Parts, ticket: Option<&str>) -> Result<Principal, Refusal> {
+    async fn admit_by(&self, parts: &Parts, ticket: Option<&str>) -> Result<Admitted, Refusal> {
         self.check_origin(parts)?;
-        let principal = match ticket.and_then(|text| self.tickets.redeem(text)) {
-            Some(principal) => principal,
+        let admitted = match ticket.and_then(|text| Loan::take(&self.tickets, text)) {
+            Some(admitted) => admitted,
             // A browser repeats its URL, used ticket and all, when it reconnects; a cookie may still let it in.
             None => match self.access.authorize(parts, &self.origins).await {
                 Err(refusal) if ticket.is_some() && refusal.status() == 401 => {
@@ -84,10 +85,14 @@ impl Gate {
                         "the ticket is unknown, used or older than 30 seconds: ask for a new one",
                     ));
                 }
-                result => result?,
+                result => Admitted {
+                    principal: result?,
+                    ticket: None,
+                },
             },
         };
-        self.check_expiry(principal)
+        self.check_expiry(&admitted.principal)?;
+        Ok(admitted)
     }
 
     /// The same with a token that came in a message, as a WebSocket's `auth` does, instead of the request's own
@@ -108,7 +113,8 @@ impl Gate {
         parts.headers.insert(header::AUTHORIZATION, value);
         self.check_origin(&parts)?;
         let principal = self.access.authorize(&parts, &self.origins).await?;
-        self.check_expiry(principal)
+        self.check_expiry(&principal)?;
+        Ok(principal)
     }
 
     /// A ticket for the principal at this address, and how long it lives; `Err` (503) where the system has no randomness.
@@ -176,7 +182,7 @@ impl Gate {
             .find_map(|pair| pair.strip_prefix("ticket="))
     }
 
-    fn check_expiry(&self, principal: Principal) -> Result<Principal, Refusal> {
+    fn check_expiry(&self, principal: &Principal) -> Result<(), Refusal> {
         let now = UNIX_EPOCH + Duration::from_millis(self.clock.unix_ms());
         if principal
             .expiry()
@@ -187,7 +193,7 @@ impl Gate {
                 "the credentials have expired",
             ));
         }
-        Ok(principal)
+        Ok(())
     }
 }
 
@@ -225,6 +231,15 @@ mod tests {
         request(Method::GET, uri, headers)
     }
 
+    /// Lets in whoever may.
+    async fn admit(gate: &Gate, parts: &Parts) -> Result<Principal, Refusal> {
+        let admitted = gate.admit(parts).await?;
+        if let Some(ticket) = admitted.ticket {
+            ticket.spend();
+        }
+        Ok(admitted.principal)
+    }
+
     #[track_caller]
     fn refused(result: Result<Principal, Refusal>, status: u16, code: &str) {
         let refusal = result.unwrap_err();
@@ -234,19 +249,21 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_ticket_opens_once_and_a_cookie_still_does() {
         let gate = gate(Access::bearer("see-me"));
-        let viewer = gate
-            .admit(&get("/stream", &[("authorization", "Bearer see-me")]))
-            .await
-            .unwrap();
+        let viewer = admit(
+            &gate,
+            &get("/stream", &[("authorization", "Bearer see-me")]),
+        )
+        .await
+        .unwrap();
         let (ticket, ttl) = gate.issue_ticket(&viewer, None, None).unwrap();
         assert_eq!(ttl, Duration::from_secs(30));
         let uri = format!("/stream?channels=stats&ticket={ticket}");
-        assert_eq!(gate.admit(&get(&uri, &[])).await.unwrap(), viewer);
-        refused(gate.admit(&get(&uri, &[])).await, 401, "invalid_ticket");
+        assert_eq!(admit(&gate, &get(&uri, &[])).await.unwrap(), viewer);
+        refused(admit(&gate, &get(&uri, &[])).await, 401, "invalid_ticket");
         let with_cookie = get(&uri, &[("cookie", "realtime_token=see-me")]);
-        assert_eq!(gate.admit(&with_cookie).await.unwrap(), viewer);
+        assert_eq!(admit(&gate, &with_cookie).await.unwrap(), viewer);
         refused(
-            gate.admit(&get("/stream?xticket=1", &[])).await,
+            admit(&gate, &get("/stream?xticket=1", &[])).await,
             401,
             "unauthorized",
         );
@@ -262,7 +279,7 @@ mod tests {
         parts
             .extensions
             .insert(PeerAddr("192.0.2.1:4000".parse().unwrap()));
-        refused(gate.admit(&parts).await, 403, "not_loopback");
+        refused(admit(&gate, &parts).await, 403, "not_loopback");
     }
 
     #[tokio::test(start_paused = true)]
@@ -283,21 +300,21 @@ mod tests {
             headers.push(("upgrade", "websocket"));
             get("/ws", &headers)
         };
-        refused(gate.admit(&upgrade(&foreign)).await, 403, "cross_origin");
-        assert!(gate.admit(&upgrade(&own)).await.is_ok());
+        refused(admit(&gate, &upgrade(&foreign)).await, 403, "cross_origin");
+        assert!(admit(&gate, &upgrade(&own)).await.is_ok());
         let post = request(Method::POST, "/api/realtime/ticket", &foreign);
-        refused(gate.admit(&post).await, 403, "cross_origin");
+        refused(admit(&gate, &post).await, 403, "cross_origin");
         let delete = request(Method::DELETE, "/api/realtime/widgets/1", &own);
-        assert!(gate.admit(&delete).await.is_ok());
+        assert!(admit(&gate, &delete).await.is_ok());
         // Reading is what CORS decides about.
-        assert!(gate.admit(&get("/stream", &foreign)).await.is_ok());
+        assert!(admit(&gate, &get("/stream", &foreign)).await.is_ok());
         // A token in the header was put there on purpose, but no browser puts one on a socket.
         let mut with_header = foreign.to_vec();
         with_header[2] = ("authorization", "Bearer see-me");
         let post = request(Method::POST, "/api/realtime/ticket", &with_header);
-        assert!(gate.admit(&post).await.is_ok());
+        assert!(admit(&gate, &post).await.is_ok());
         refused(
-            gate.admit(&upgrade(&with_header)).await,
+            admit(&gate, &upgrade(&with_header)).await,
             403,
             "cross_origin",
         );
@@ -307,9 +324,9 @@ mod tests {
             .unwrap();
         let mut parts = upgrade(&foreign);
         parts.uri = format!("/ws?ticket={ticket}").parse().unwrap();
-        refused(gate.admit(&parts).await, 403, "cross_origin");
+        refused(admit(&gate, &parts).await, 403, "cross_origin");
         let again = get(&format!("/ws?ticket={ticket}"), &[]);
-        assert!(gate.admit(&again).await.is_ok());
+        assert!(admit(&gate, &again).await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]
@@ -330,7 +347,7 @@ mod tests {
             (Cors::list(["https://other.example"]), &[], false),
         ] {
             let gate = gate_with(Access::public(), cors, allowed_origins);
-            assert_eq!(gate.admit(&upgrade).await.is_ok(), admitted);
+            assert_eq!(admit(&gate, &upgrade).await.is_ok(), admitted);
         }
     }
 
@@ -375,15 +392,19 @@ mod tests {
         let gate = gate(Access::check(move |_| async move {
             Ok::<_, Denied>(Principal::viewer("ana").expires_at(expires))
         }));
-        let viewer = gate.admit(&get("/stream", &[])).await.unwrap();
+        let viewer = admit(&gate, &get("/stream", &[])).await.unwrap();
         assert_eq!(viewer.expiry(), Some(expires));
         tokio::time::advance(Duration::from_secs(50)).await;
         let (ticket, _) = gate.issue_ticket(&viewer, None, None).unwrap();
         tokio::time::advance(Duration::from_secs(11)).await;
-        refused(gate.admit(&get("/stream", &[])).await, 401, "token_expired");
+        refused(
+            admit(&gate, &get("/stream", &[])).await,
+            401,
+            "token_expired",
+        );
         // A ticket lives no longer than what it stands for.
         let by_ticket = get(&format!("/stream?ticket={ticket}"), &[]);
-        refused(gate.admit(&by_ticket).await, 401, "token_expired");
+        refused(admit(&gate, &by_ticket).await, 401, "token_expired");
     }
 
     #[tokio::test(start_paused = true)]

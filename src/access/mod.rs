@@ -1,6 +1,7 @@
 //! Access: who may look, who may do what, and how a browser proves it.
 
 mod admission;
+mod admitted;
 #[cfg(feature = "jwt")]
 mod claims;
 mod cors;
@@ -20,6 +21,7 @@ mod secret;
 mod ticket;
 
 pub(crate) use admission::{Admission, Seat};
+pub(crate) use admitted::Admitted;
 pub use cors::Cors;
 pub use denied::Denied;
 pub(crate) use gate::{Gate, GateSettings};
@@ -31,5 +33,5 @@ pub(crate) use peer::is_network;
 pub use policy::Access;
 pub use principal::{Principal, Role};
 pub(crate) use rate::Rates;
-pub(crate) use reconnect::{Resume, TokenError};
+pub(crate) use reconnect::{RECONNECT_TTL, Resume, TokenError};
 pub(crate) use secret::TokenKey;

@@ -191,7 +191,7 @@ impl Access {
                     return Ok(admin);
                 }
                 if is_any_of(viewer.as_ref(), &credentials) {
-                    return Ok(Principal::viewer("viewer"));
+                    return Ok(Principal::viewer("viewer").of_shared_secret());
                 }
                 Err(invalid_token())
             }

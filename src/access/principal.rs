@@ -22,6 +22,8 @@ pub struct Principal {
     channels: Option<Arc<[Arc<str>]>>,
     expires_at: Option<SystemTime>,
     anonymous: bool,
+    /// Its id stands for everybody who has the same secret.
+    shared: bool,
 }
 
 /// One text for all of them: there may be one for each viewer.
@@ -48,6 +50,7 @@ impl Principal {
             channels: None,
             expires_at: None,
             anonymous: false,
+            shared: false,
         }
     }
 
@@ -62,6 +65,7 @@ impl Principal {
     pub(crate) fn anonymous() -> Self {
         Self {
             anonymous: true,
+            shared: true,
             ..Self::viewer(ANONYMOUS.clone())
         }
     }
@@ -122,6 +126,20 @@ impl Principal {
     /// Nobody in particular: such principals share an id, so limits for each user do not apply to them.
     pub(crate) fn is_anonymous(&self) -> bool {
         self.anonymous
+    }
+
+    /// Somebody who is known by a secret that others have as well: the id tells them apart from nobody who has it.
+    pub(super) fn of_shared_secret(self) -> Self {
+        Self {
+            shared: true,
+            ..self
+        }
+    }
+
+    /// Whether the id names one person or one program. That of anonymous viewers and of those who share a secret does
+    /// not, so it is no proof of having opened a connection.
+    pub(crate) fn is_individual(&self) -> bool {
+        !self.shared
     }
 
     pub(crate) fn tenant_arc(&self) -> Option<&Arc<str>> {
@@ -193,6 +211,14 @@ mod tests {
         );
         assert!(Principal::admin("root").require_admin().is_ok());
         assert!(Principal::anonymous().require_admin().is_err());
+    }
+
+    #[test]
+    fn an_id_is_one_persons_unless_many_share_the_secret() {
+        let ana = Principal::viewer("ana").tenant("acme");
+        assert!(ana.is_individual());
+        assert!(!ana.of_shared_secret().is_individual());
+        assert!(!Principal::anonymous().is_individual());
     }
 
     #[test]

@@ -15,7 +15,8 @@ use super::{
 };
 use crate::{clock::Clock, error::Error};
 
-/// How long a token can be used, as often as wanted.
+/// How long a session is known after its last connection, and how long a token is good by itself where its session is
+/// not known: after a restart, or on another instance.
 pub(crate) const RECONNECT_TTL: Duration = Duration::from_secs(30 * 60);
 
 /// The longest token, in characters.
@@ -40,14 +41,16 @@ pub(crate) struct Resume {
     pub(crate) subscription: String,
     /// From where on; `[0-9-]{1,64}`.
     pub(crate) position: String,
+    /// It is too old to be taken at its word.
+    pub(crate) is_expired: bool,
 }
 
-/// Why a token is not taken. The caller starts afresh with the verdict `lost`, whatever the reason.
+/// Why a token is not taken, as a stream's first event says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TokenError {
     /// No token of ours: too long, not our text, not signed with our key, or another viewer's.
     Invalid,
-    /// It was good once.
+    /// It was good once, and its session is no longer known.
     Expired,
 }
 
@@ -95,7 +98,7 @@ impl ReconnectTokens {
         (text.len() <= MAX_TOKEN_LEN).then_some(text)
     }
 
-    /// What the token says, if it is ours, this viewer's and not too old.
+    /// What the token says, if it is ours and this viewer's. How old it may be depends on whether its session is known.
     pub(crate) fn verify(&self, principal: &Principal, text: &str) -> Result<Resume, TokenError> {
         let invalid = TokenError::Invalid;
         if text.len() > MAX_TOKEN_LEN {
@@ -112,9 +115,6 @@ impl ReconnectTokens {
         let [VERSION, expires @ .., position_len] = *head else {
             return Err(invalid);
         };
-        if u64::from_be_bytes(expires) <= self.clock.unix_seconds() {
-            return Err(TokenError::Expired);
-        }
         let (position, subscription) = rest
             .split_at_checked(usize::from(position_len))
             .ok_or(invalid)?;
@@ -122,6 +122,7 @@ impl ReconnectTokens {
         let resume = Resume {
             subscription: text(subscription)?,
             position: text(position)?,
+            is_expired: u64::from_be_bytes(expires) <= self.clock.unix_seconds(),
         };
         if !is_position(&resume.position) {
             return Err(invalid);
@@ -267,9 +268,9 @@ mod tests {
         let tokens = tokens();
         let text = tokens.issue(&ana(), SUBSCRIPTION, POSITION).unwrap();
         tokio::time::advance(RECONNECT_TTL - Duration::from_secs(2)).await;
-        assert!(tokens.verify(&ana(), &text).is_ok());
+        assert!(!tokens.verify(&ana(), &text).unwrap().is_expired);
         tokio::time::advance(Duration::from_secs(3)).await;
-        assert_eq!(tokens.verify(&ana(), &text), Err(TokenError::Expired));
+        assert!(tokens.verify(&ana(), &text).unwrap().is_expired);
     }
 
     #[tokio::test(start_paused = true)]
@@ -333,7 +334,7 @@ mod tests {
             let principal = Principal::viewer(id);
             if let Some(text) = tokens().issue(&principal, &subscription, &position) {
                 let resume = tokens().verify(&principal, &text).unwrap();
-                prop_assert_eq!(resume, Resume { subscription, position });
+                prop_assert_eq!(resume, Resume { subscription, position, is_expired: false });
             }
         }
     }

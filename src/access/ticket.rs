@@ -44,7 +44,7 @@ pub(crate) struct Tickets {
 }
 
 /// By its digest, so that looking one up tells nothing about the others, however long it takes.
-type Key = [u8; 32];
+pub(super) type Key = [u8; 32];
 
 /// Whom tickets count for: a principal at a household. Where the address is not known, the principal alone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -90,6 +90,8 @@ struct Store {
 struct Ticket {
     holder: Holder,
     principal: Principal,
+    /// A request is being let in with it.
+    is_lent: bool,
 }
 
 impl Tickets {
@@ -130,6 +132,7 @@ impl Tickets {
                 Some(channels) => principal.clone().narrowed(channels),
                 None => principal.clone(),
             },
+            is_lent: false,
         };
         let now_us = self.clock.now_us();
         let mut store = lock(&self.store);
@@ -150,14 +153,31 @@ impl Tickets {
         Ok(text)
     }
 
-    /// Whom a ticket stands for, once; `None` for one that is unknown, expired or used.
-    pub(crate) fn redeem(&self, text: &str) -> Option<Principal> {
+    /// Whom a ticket stands for, until it is [spent](Self::spend) or [given back](Self::give_back); `None` for one that
+    /// is unknown, expired, used or lent already. It stays where it is meanwhile, with its time and its place in line.
+    pub(super) fn lend(&self, text: &str) -> Option<(Principal, Key)> {
         if text.len() != 2 * BYTES {
             return None;
         }
+        let key = digest(text);
         let mut store = lock(&self.store);
         store.expire(self.clock.now_us());
-        store.take(&digest(text)).map(|ticket| ticket.principal)
+        let ticket = store.tickets.get_mut(&key)?;
+        if ticket.is_lent {
+            return None;
+        }
+        ticket.is_lent = true;
+        Some((ticket.principal.clone(), key))
+    }
+
+    pub(super) fn spend(&self, key: &Key) {
+        lock(&self.store).take(key);
+    }
+
+    pub(super) fn give_back(&self, key: &Key) {
+        if let Some(ticket) = lock(&self.store).tickets.get_mut(key) {
+            ticket.is_lent = false;
+        }
     }
 
     /// How many wait to be redeemed.
@@ -260,6 +280,14 @@ mod tests {
 
     fn tickets() -> Tickets {
         Tickets::new(Clock::new())
+    }
+
+    impl Tickets {
+        fn redeem(&self, text: &str) -> Option<Principal> {
+            let (principal, key) = self.lend(text)?;
+            self.spend(&key);
+            Some(principal)
+        }
     }
 
     fn issue(tickets: &Tickets, principal: &Principal) -> String {

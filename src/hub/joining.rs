@@ -64,7 +64,7 @@ impl Hub {
         // lets the reader share its chunks.
         let cursor = begin.cursor.min(view.head());
         reader.cursor.store(cursor, Ordering::Relaxed);
-        reader.told.store(begin.cursor, Ordering::Relaxed);
+        reader.begin_at(begin.cursor);
         let from_logs = resume.verdict == Verdict::Partial;
         drop(state);
 
@@ -296,7 +296,8 @@ impl Hub {
         self.counters.resumes[resume.verdict as usize].fetch_add(1, Ordering::Relaxed);
         self.push_prefaces(&view, preface, begin.cursor, &mut queue);
         subscription.cursor = begin.cursor.min(view.head());
-        subscription.set_told(begin.cursor);
+        subscription.told = begin.cursor;
+        subscription.reader.begin_at(begin.cursor);
         subscription.from_logs = resume.verdict == Verdict::Partial;
         subscription.floors = begin.floors;
         subscription.done.clear();

@@ -93,6 +93,8 @@ pub(crate) struct Hub {
     visible_head: AtomicU64,
     /// The hub's time as of the last turn of its task: good enough to see who has been away, and free to read.
     coarse_us: AtomicU64,
+    /// When readers were marked last.
+    marked_us: AtomicU64,
     /// Newcomers are refused. Set before `closed` is.
     draining: AtomicBool,
     /// Over how long a drain goes, where one was asked for.
@@ -206,6 +208,7 @@ impl Hub {
             inbox,
             visible_head: AtomicU64::new(0),
             coarse_us: AtomicU64::new(clock.now_us()),
+            marked_us: AtomicU64::new(clock.now_us()),
             draining: AtomicBool::new(false),
             drain_window: Mutex::new(None),
             closed: AtomicBool::new(false),

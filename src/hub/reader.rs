@@ -57,7 +57,11 @@ impl CloseReason {
     }
 }
 
-/// One reader. About 200 bytes; there is no queue in it.
+/// How many marks of a reader's way are kept, so that the oldest is between three and four times as old as they are
+/// apart.
+pub(super) const MARKS: usize = 4;
+
+/// One reader. About 230 bytes; there is no queue in it.
 pub(crate) struct Reader {
     pub(crate) id: u64,
     waker: Mutex<Option<Waker>>,
@@ -77,6 +81,8 @@ pub(crate) struct Reader {
     pub(crate) cursor: AtomicU64,
     /// Up to where its client has been told: from here a reconnect token goes on.
     pub(crate) told: AtomicU64,
+    /// Up to where it had been told when the hub marked it last, the latest first.
+    marks: Mutex<[u64; MARKS]>,
     pub(crate) events: AtomicU64,
     pub(crate) bytes: AtomicU64,
     pub(crate) missed: AtomicU64,
@@ -118,6 +124,7 @@ impl Reader {
             next_beat_us: AtomicU64::new(next_beat_us),
             cursor: AtomicU64::new(0),
             told: AtomicU64::new(0),
+            marks: Mutex::new([0; MARKS]),
             events: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             missed: AtomicU64::new(0),
@@ -131,6 +138,27 @@ impl Reader {
             wish: Mutex::new(None),
             seat: Mutex::new(Seat::Empty),
         }
+    }
+
+    /// It begins there, or begins again.
+    pub(super) fn begin_at(&self, told: u64) {
+        let mut marks = lock(&self.marks);
+        self.told.store(told, Ordering::Relaxed);
+        *marks = [told; MARKS];
+    }
+
+    /// Remembers up to where it has been told. The hub does so from time to time.
+    pub(super) fn mark(&self) {
+        let mut marks = lock(&self.marks);
+        marks.rotate_right(1);
+        marks[0] = self.told.load(Ordering::Relaxed);
+    }
+
+    /// Up to where its client has surely been told. What was handed over after that may be on its way still, or have
+    /// been lost with the connection: nobody here can know.
+    pub(crate) fn surely_told(&self) -> u64 {
+        let marks = lock(&self.marks);
+        marks[MARKS - 1].min(self.told.load(Ordering::Relaxed))
     }
 
     /// Drops this when the reader leaves the hub; at once where it has left already.

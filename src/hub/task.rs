@@ -6,7 +6,10 @@ use tokio::{sync::mpsc, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    CloseReason, Hub, Inbox, Log, Message, Published, draining::Drain, entry::Entry, reader::Sweep,
+    CloseReason, Hub, Inbox, Log, Message, Published,
+    draining::Drain,
+    entry::Entry,
+    reader::{MARKS, Sweep},
     view::View,
 };
 use crate::sync::{Ordering, lock};
@@ -17,6 +20,8 @@ const MESSAGES_A_TURN: usize = 1024;
 const WAKES_A_TURN: usize = 512;
 /// By how much a sweep may be late before the process counts as having stood still. Busy machines are late by less.
 const A_MOMENT: Duration = Duration::from_millis(100);
+/// What timers of sockets and clients may be late by.
+const A_WHILE: Duration = Duration::from_secs(5);
 
 /// A view with something to show, and when it may show it.
 pub(super) struct Dirty {
@@ -192,10 +197,14 @@ impl Hub {
         let now_us = self.clock.now_us();
         let beat_us = self.settings.heartbeat_interval.as_micros().max(1) as u64;
         let stall_us = self.settings.stall_timeout.as_micros() as u64;
+        let marks = self.is_time_to_mark(now_us);
         for view in self.views() {
             let head = view.head();
             let mut stalled = Vec::new();
             view.for_each_reader(|reader| {
+                if marks {
+                    reader.mark();
+                }
                 if reader.sweep(now_us, stood_still_us, beat_us, stall_us, head) == Sweep::Stalled {
                     stalled.push(reader.clone());
                 }
@@ -214,5 +223,20 @@ impl Hub {
                 log.evict(now_us);
             }
         }
+    }
+
+    /// Readers are marked so often that the oldest mark of each is at least as old as what may be on its way to its
+    /// client: the kernel gives a guarded socket up when nothing was acknowledged for the stall timeout, and a client
+    /// that listens for heartbeats gives up a connection on which two of them are missing.
+    fn is_time_to_mark(&self, now_us: u64) -> bool {
+        let settings = &self.settings;
+        let on_its_way = settings.stall_timeout.max(2 * settings.heartbeat_interval) + A_WHILE;
+        let apart_us = on_its_way.as_micros() as u64 / (MARKS as u64 - 1);
+        // Written by this task alone.
+        let is_time = now_us >= self.marked_us.load(Ordering::Relaxed) + apart_us;
+        if is_time {
+            self.marked_us.store(now_us, Ordering::Relaxed);
+        }
+        is_time
     }
 }

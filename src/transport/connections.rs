@@ -2,6 +2,7 @@
 
 #[cfg(feature = "ws")]
 mod lobby;
+mod sessions;
 mod tally;
 
 use std::{
@@ -15,6 +16,8 @@ use serde::Serialize;
 
 #[cfg(feature = "ws")]
 pub(crate) use lobby::LobbySeat;
+pub(crate) use sessions::{Claim, Known, Session};
+use sessions::{Detached, Holder, Sessions};
 
 use super::{forms, params, query, sse::spread};
 use crate::{
@@ -29,7 +32,7 @@ use crate::{
 /// and come back at once.
 const TICKETS_A_CALL: usize = 10;
 
-/// The table of open streams and sockets. It holds nothing of one that has left.
+/// The table of open streams and sockets. Of one that has left it holds what its session needs to go on.
 #[derive(Debug)]
 pub(crate) struct Connections {
     pub(crate) admission: Arc<Admission>,
@@ -47,12 +50,8 @@ pub(crate) struct Connections {
 #[derive(Debug, Default)]
 struct Table {
     by_id: HashMap<u64, Arc<Connection>>,
-    by_session: HashMap<Session, u64>,
+    sessions: Sessions,
 }
-
-/// What a reconnect token stands for: at most one stream at a time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Session(u64);
 
 /// One open stream or socket.
 #[derive(Debug)]
@@ -79,7 +78,7 @@ pub(crate) struct Selection {
 
 /// A selection as a connection keeps it. It is there for as long as the connection is and seldom asked for, so it is
 /// one text: names with commas between them, a question mark, the query.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Kept {
     text: Box<str>,
     tenant: Option<Arc<str>>,
@@ -90,31 +89,8 @@ pub(crate) struct Kept {
 pub(crate) struct Newcomer<'a> {
     pub(crate) principal: &'a Principal,
     pub(crate) address: Option<IpAddr>,
-    pub(crate) session: Session,
+    pub(crate) claim: Claim,
     pub(crate) selection: Selection,
-}
-
-impl Session {
-    /// A new one.
-    pub(crate) fn random(clock: Clock) -> Self {
-        let mut bytes = [0; 8];
-        Self(match getrandom::fill(&mut bytes) {
-            Ok(()) => u64::from_le_bytes(bytes),
-            // It is no secret: a token is signed.
-            Err(_) => spread(clock.unix_us_of(clock.now_us())),
-        })
-    }
-
-    /// As it stands in a token.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        u64::from_str_radix(text, 16).ok().map(Self)
-    }
-}
-
-impl std::fmt::Display for Session {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:016x}", self.0)
-    }
 }
 
 impl Selection {
@@ -173,6 +149,11 @@ impl Kept {
         }
     }
 
+    /// How long its text is.
+    fn len(&self) -> usize {
+        self.text.len()
+    }
+
     pub(crate) fn get(&self) -> Selection {
         // No name of a channel has either sign in it.
         let (names, query) = self.text.split_once('?').unwrap_or((&self.text, ""));
@@ -207,9 +188,11 @@ impl Connections {
         })
     }
 
-    /// Enters a subscription that has a seat; both are given back when it leaves the hub, whoever ends it.
+    /// Enters a subscription that has a seat; both are given back when it leaves the hub, whoever ends it. One whose
+    /// session was claimed by another meanwhile is ended at once.
     pub(crate) fn enter(
         self: &Arc<Self>,
+        hub: &Hub,
         seat: Seat,
         subscription: &Subscription,
         newcomer: Newcomer<'_>,
@@ -224,7 +207,7 @@ impl Connections {
         self.expire(reader, newcomer.principal.expiry());
         let connection = Arc::new(Connection {
             principal: newcomer.principal.clone(),
-            session: newcomer.session,
+            session: newcomer.claim.session(),
             reader: reader.clone(),
             selection: Mutex::new(Kept::new(newcomer.selection)),
             form: subscription.spec().form,
@@ -233,7 +216,7 @@ impl Connections {
         });
         let mut table = lock(&self.table);
         table.by_id.insert(reader.id, connection.clone());
-        table.by_session.insert(newcomer.session, reader.id);
+        let has_session = table.sessions.attach(&newcomer.claim, reader.id);
         drop(table);
         let connections = Arc::downgrade(self);
         reader.hold(Box::new(Presence {
@@ -241,6 +224,9 @@ impl Connections {
             id: reader.id,
             _seat: seat,
         }));
+        if !has_session {
+            hub.dismiss(reader, CloseReason::Replaced);
+        }
         connection
     }
 
@@ -262,22 +248,6 @@ impl Connections {
             .as_micros() as u64;
         let left_us = unix_us.saturating_sub(self.clock.unix_ms() * 1000);
         reader.expire_at(self.clock.now_us() + left_us);
-    }
-
-    /// Ends the stream that still reads for this session, if the same principal opened it.
-    pub(crate) fn take_over(&self, hub: &Hub, session: Session, principal: &Principal) {
-        let table = lock(&self.table);
-        let old = table
-            .by_session
-            .get(&session)
-            .and_then(|id| table.by_id.get(id))
-            .cloned();
-        drop(table);
-        if let Some(old) = old
-            && old.principal.owner() == principal.owner()
-        {
-            hub.dismiss(&old.reader, CloseReason::Replaced);
-        }
     }
 
     /// How clients and admins call it: `<instance>-<number>`. The number says nothing of others.
@@ -324,9 +294,12 @@ impl Drop for Presence {
         let Some(connection) = table.by_id.remove(&self.id) else {
             return;
         };
-        // A stream that took this session over has its own entry by now.
-        if table.by_session.get(&connection.session) == Some(&self.id) {
-            table.by_session.remove(&connection.session);
+        let session = connection.session;
+        // It is somebody else's by now where it was taken over.
+        if table.sessions.release(session, Holder::Reader(self.id)) {
+            let now_us = connections.clock.now_us();
+            let detached = &mut table.sessions.detached;
+            detached.put(session, connection.detached(), now_us);
         }
     }
 }
@@ -358,6 +331,14 @@ impl Connection {
     /// The wire form that it reads in.
     pub(crate) fn reader_form(&self) -> Form {
         self.form
+    }
+
+    /// What is kept of it for its session.
+    fn detached(&self) -> Detached {
+        Detached {
+            kept: lock(&self.selection).clone(),
+            told: self.reader.surely_told(),
+        }
     }
 
     fn show(&self, id: String, lags: &HashMap<u64, u64>, now_us: u64, now: u64) -> Shown {

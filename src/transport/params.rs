@@ -192,18 +192,19 @@ pub(crate) fn number(
     }
 }
 
-/// Where to begin: the header wins, because browsers keep a stale query when they reconnect (WHATWG HTML 9.2.4).
-pub(crate) fn start(headers: &HeaderMap, query: &Query) -> Start {
+/// Where to begin, if the client says so: the header wins, because browsers keep a stale query when they reconnect
+/// (WHATWG HTML 9.2.4).
+pub(crate) fn start(headers: &HeaderMap, query: &Query) -> Option<Start> {
     if let Some(header) = headers
         .get("last-event-id")
         .filter(|header| !header.is_empty())
     {
-        return header.to_str().map_or(Start::Unknown, Start::parse);
+        return Some(header.to_str().map_or(Start::Unknown, Start::parse));
     }
     let given = query
         .get_text("since")
         .or_else(|| query.get_text("lastEventId"));
-    given.map_or(Start::Latest, Start::parse)
+    given.map(Start::parse)
 }
 
 /// The channels that are listed, each once: `channels`, or `metrics` as seed 002 prints it.
@@ -324,15 +325,15 @@ mod tests {
     fn the_header_wins_over_a_stale_query() {
         let mut headers = HeaderMap::new();
         let query = query("since=n:5&lastEventId=latest");
-        assert_eq!(start(&headers, &query), Start::Last(5));
+        assert_eq!(start(&headers, &query), Some(Start::Last(5)));
         headers.insert("last-event-id", "".parse().unwrap());
-        assert_eq!(start(&headers, &query), Start::Last(5));
+        assert_eq!(start(&headers, &query), Some(Start::Last(5)));
         headers.insert("last-event-id", "earliest".parse().unwrap());
-        assert_eq!(start(&headers, &query), Start::Earliest);
+        assert_eq!(start(&headers, &query), Some(Start::Earliest));
         headers.insert(
             "last-event-id",
             http::HeaderValue::from_bytes(b"\xff").unwrap(),
         );
-        assert_eq!(start(&headers, &query), Start::Unknown);
+        assert_eq!(start(&headers, &query), Some(Start::Unknown));
     }
 }

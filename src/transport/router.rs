@@ -21,7 +21,7 @@ use super::{
     taken,
 };
 use crate::{
-    access::{Gate, GateSettings},
+    access::{Admitted, Gate, GateSettings, Principal},
     error::Error,
     middleware::{Own, OwnBody, OwnRequestBody},
     runtime::{Keeper, Runtime},
@@ -161,26 +161,21 @@ impl Shared {
         #[cfg(feature = "ws")]
         if let Route::Ws(rest) = route {
             taken::check(route, &query)?;
-            return super::ws::open(self, parts, rest, query).await;
+            let now_us = self.runtime.clock.now_us();
+            let opened = super::ws::open(self, parts, rest, query).await;
+            return opened.map_err(|refusal| stream::retry_later(refusal, now_us));
         }
-        let principal = match route {
-            Route::Stream | Route::StreamChannel(_) | Route::StreamReconnect => {
-                self.gate.admit(parts).await?
-            }
-            _ => self.gate.admit_without_ticket(parts).await?,
-        };
+        if let Route::Stream | Route::StreamChannel(_) | Route::StreamReconnect = route {
+            let now_us = self.runtime.clock.now_us();
+            return match self.stream(parts, route, query).await {
+                Err(refusal) => stream::refuse(refusal, parts, now_us),
+                answer => answer,
+            };
+        }
+        let principal = self.gate.admit_without_ticket(parts).await?;
         taken::check(route, &query)?;
-        let address = self.gate.client_ip(parts);
-        let caller = Caller {
-            principal,
-            gate: &self.gate,
-            connections: &self.connections,
-            address,
-        };
+        let caller = self.caller(principal, parts);
         match route {
-            Route::Stream | Route::StreamChannel(_) | Route::StreamReconnect => {
-                self.stream(&caller, parts, route, query)
-            }
             Route::Ticket => {
                 if parts.method != Method::POST {
                     return Err(Refusal::method_not_allowed("POST"));
@@ -246,7 +241,33 @@ impl Shared {
         }
     }
 
-    fn stream(
+    pub(super) fn caller(&self, principal: Principal, parts: &Parts) -> Caller<'_> {
+        Caller {
+            principal,
+            gate: &self.gate,
+            connections: &self.connections,
+            address: self.gate.client_ip(parts),
+        }
+    }
+
+    /// A stream, or why not. What it was asked for with a ticket takes that ticket once it is open, and not before:
+    /// whoever is told to come back does so with the same URL.
+    async fn stream(
+        &self,
+        parts: &Parts,
+        route: Route<'_>,
+        query: Query,
+    ) -> Result<Answer, Refusal> {
+        let Admitted { principal, ticket } = self.gate.admit(parts).await?;
+        taken::check(route, &query)?;
+        let answer = self.open_stream(&self.caller(principal, parts), parts, route, query)?;
+        if let Some(ticket) = ticket {
+            ticket.spend();
+        }
+        Ok(answer)
+    }
+
+    fn open_stream(
         &self,
         caller: &Caller<'_>,
         parts: &Parts,
@@ -271,21 +292,9 @@ impl Shared {
             let wanted = Wanted::new(names, query, parts);
             return stream::open(&self.runtime, caller, parts, wanted);
         };
-        match self
-            .gate
-            .reconnect_tokens()
-            .verify(&caller.principal, &token)
-        {
-            Ok(resume) => {
-                let wanted = Wanted::resumed(resume, &query, parts)?;
-                stream::open(&self.runtime, caller, parts, wanted)
-            }
-            Err(why) => {
-                // Never a loop of failures: a fresh session, which says that the old one is lost.
-                let wanted = Wanted::new(names, query, parts).lost(why);
-                stream::open(&self.runtime, caller, parts, wanted)
-            }
-        }
+        // Never a loop of failures: with a token that is not taken, a fresh session, which says that the old one is lost.
+        let wanted = Wanted::by_token(&token, caller, &self.runtime.hub, names, query, parts)?;
+        stream::open(&self.runtime, caller, parts, wanted)
     }
 }
 

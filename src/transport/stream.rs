@@ -8,7 +8,7 @@ use super::{
     answer::{Answer, Refusal},
     caller::Caller,
     compress::{self, GzipStream},
-    connections::{Newcomer, Selection, Session},
+    connections::{Known, Newcomer, Selection, Session},
     forms::SSE_FORM,
     params,
     query::{self, Query},
@@ -37,7 +37,7 @@ pub(crate) struct Wanted {
 
 impl Wanted {
     pub(crate) fn new(names: Vec<String>, query: Query, parts: &Parts) -> Self {
-        let start = params::start(&parts.headers, &query);
+        let start = params::start(&parts.headers, &query).unwrap_or(Start::Latest);
         let selection = Selection {
             names,
             query: lasting(&query),
@@ -52,12 +52,40 @@ impl Wanted {
         }
     }
 
-    /// What a reconnect token says; the position in the header or the query, which is newer, wins.
-    pub(crate) fn resumed(resume: Resume, query: &Query, parts: &Parts) -> Result<Self, Refusal> {
-        let start = match params::start(&parts.headers, query) {
-            Start::Latest => Start::parse(&resume.position),
-            newer => newer,
+    /// What a reconnect token stands for: what its session reads now and how far its client surely is, where the session
+    /// is known, and otherwise what the token says itself. A position that the client brings is newer, and wins.
+    pub(crate) fn by_token(
+        token: &str,
+        caller: &Caller<'_>,
+        hub: &Hub,
+        names: Vec<String>,
+        query: Query,
+        parts: &Parts,
+    ) -> Result<Self, Refusal> {
+        let tokens = caller.gate.reconnect_tokens();
+        let resume = match tokens.verify(&caller.principal, token) {
+            Ok(resume) => resume,
+            Err(why) => return Ok(Self::lost(why, names, query, parts)),
         };
+        let session = session_of(&resume.subscription);
+        match session.and_then(|session| caller.connections.recall(session)) {
+            Some(Known { selection, told }) => Ok(Self {
+                start: params::start(&parts.headers, &query)
+                    .unwrap_or_else(|| Start::After(hub.position_of(told))),
+                query: Query::parse(Some(&selection.query))?,
+                selection,
+                session,
+                refused: None,
+            }),
+            None if resume.is_expired => Ok(Self::lost(TokenError::Expired, names, query, parts)),
+            None => Self::said(resume, &query, parts),
+        }
+    }
+
+    /// What a token says.
+    fn said(resume: Resume, query: &Query, parts: &Parts) -> Result<Self, Refusal> {
+        let start =
+            params::start(&parts.headers, query).unwrap_or_else(|| Start::parse(&resume.position));
         let query = Query::parse(Some(&resume.subscription))?;
         let session = session_of(&resume.subscription);
         let selection = Selection {
@@ -75,12 +103,15 @@ impl Wanted {
         })
     }
 
-    /// The token is not good any more: a fresh session that says so. It reads what the request itself asks for, and
-    /// nothing where it asks for nothing: what stood in the token is not known.
-    pub(crate) fn lost(mut self, why: TokenError) -> Self {
-        self.start = Start::Unknown;
-        self.refused = Some(why);
-        self
+    /// The token is not good any more: a fresh session that says so. It reads what the request itself asks for, from
+    /// where the request itself says; what stood in the token is not known.
+    fn lost(why: TokenError, names: Vec<String>, query: Query, parts: &Parts) -> Self {
+        let start = params::start(&parts.headers, &query).unwrap_or(Start::Unknown);
+        Self {
+            start,
+            refused: Some(why),
+            ..Self::new(names, query, parts)
+        }
     }
 }
 
@@ -123,13 +154,12 @@ pub(crate) fn open(
         session,
         refused,
     } = wanted;
-    // A token that is not taken says so in the stream's first event; a status would close an EventSource for good. And
-    // one that is taken may stand for nothing, once everything was taken from its stream.
-    if selection.names.is_empty() && refused.is_none() && session.is_none() {
-        return Err(Refusal::bad_request(
-            "channels",
-            "takes a comma-separated list of channels",
-        ));
+    // A token that is taken may stand for nothing, once everything was taken from its stream.
+    if selection.names.is_empty() && session.is_none() {
+        return Err(match refused {
+            Some(why) => session_lost(why),
+            None => Refusal::bad_request("channels", "takes a comma-separated list of channels"),
+        });
     }
     let spec = view_spec(runtime, principal, &selection, &query, SSE_FORM)?;
     let max_rate = params::max_rate(&query)?;
@@ -141,35 +171,27 @@ pub(crate) fn open(
         let token = tokens.issue(principal, &selection.to_query(session), &position);
         return Ok(head(OwnBody::untold(), token.as_deref(), gzip.is_some()));
     }
-    let wait = sse::RETRY.pick(runtime.clock.now_us());
     let connections = caller.connections;
+    let session = session.unwrap_or_else(|| Session::random(runtime.clock));
     // First of all, so that the new stream may have the old one's place.
-    if let Some(session) = session {
-        connections.take_over(&runtime.hub, session, principal);
-    }
-    let seat = match connections.admission.admit(principal, caller.address) {
-        Ok(seat) => seat,
-        Err(refusal) => return refuse(refusal, parts, wait),
-    };
-    let mut subscription = match runtime.hub.subscribe(spec, start) {
-        Ok(subscription) => subscription,
-        Err(refused) => return refuse(full_or_closed(refused), parts, wait),
-    };
+    let claim = connections.claim(&runtime.hub, session);
+    let seat = connections.admission.admit(principal, caller.address)?;
+    let subscribed = runtime.hub.subscribe(spec, start);
+    let mut subscription = subscribed.map_err(full_or_closed)?;
     if let Some(rate) = max_rate {
         subscription.limit_rate(rate);
     }
     let is_gzip = gzip.is_some() && subscription.compress();
-    let session = session.unwrap_or_else(|| Session::random(runtime.clock));
     let position = subscription.position().to_string();
     let token = tokens.issue(principal, &selection.to_query(session), &position);
     let names = selection.names.clone();
     let newcomer = Newcomer {
         principal,
         address: caller.address,
-        session,
+        claim,
         selection,
     };
-    let connection = connections.enter(seat, &subscription, newcomer);
+    let connection = connections.enter(&runtime.hub, seat, &subscription, newcomer);
     let first = Established {
         connection_id: &connections.name_of(&connection),
         reconnect_token: token.as_deref(),
@@ -187,6 +209,18 @@ pub(crate) fn open(
         token.as_deref(),
         is_gzip,
     ))
+}
+
+/// 410 for a token that stands for nothing any more, on a request that asks for nothing else. An EventSource repeats its
+/// URL, so a stream without channels would come again and again: this ends it, and its page can open another.
+fn session_lost(why: TokenError) -> Refusal {
+    let why = why.as_str();
+    Refusal::new(
+        StatusCode::GONE,
+        "session_lost",
+        format!("the reconnect token is {why}: open a stream by its channels"),
+    )
+    .with_details(serde_json::json!({"token_refused": why}))
 }
 
 /// The head of a stream that may begin, around a body.
@@ -340,9 +374,12 @@ pub(crate) fn unknown_channel(hub: &Hub, principal: &Principal, name: &str) -> R
     .with_details(serde_json::json!({"channels": known}))
 }
 
-/// A browser's EventSource closes for good at any status but 200, so one that may succeed later gets a stream that
-/// says when to come back.
-fn refuse(refusal: Refusal, parts: &Parts, wait: Duration) -> Result<Answer, Refusal> {
+/// The one way in which a stream is refused, whoever does it. A browser's EventSource closes for good at any status but
+/// 200, so one that may succeed later gets a stream that says when to come back.
+pub(super) fn refuse(refusal: Refusal, parts: &Parts, seed: u64) -> Result<Answer, Refusal> {
+    let Some(wait) = wait(&refusal, seed) else {
+        return Err(refusal);
+    };
     let accepts = parts
         .headers
         .get(header::ACCEPT)
@@ -353,6 +390,22 @@ fn refuse(refusal: Refusal, parts: &Parts, wait: Duration) -> Result<Answer, Ref
         return Ok(sse::busy(wait));
     }
     Err(refusal.with_retry_after(wait))
+}
+
+/// Says when to come back, where that is a matter of time.
+#[cfg(feature = "ws")]
+pub(super) fn retry_later(refusal: Refusal, seed: u64) -> Refusal {
+    match wait(&refusal, seed) {
+        Some(wait) => refusal.with_retry_after(wait),
+        None => refusal,
+    }
+}
+
+/// No sooner than the refusal says, and not all at once; `None` where coming back would not help.
+fn wait(refusal: &Refusal, seed: u64) -> Option<Duration> {
+    let base = refusal.retry_after().unwrap_or(sse::RETRY.base);
+    let retry = sse::Retry { base, ..sse::RETRY };
+    refusal.is_temporary().then(|| retry.pick(seed))
 }
 
 pub(super) fn full_or_closed(refused: Refused) -> Refusal {
@@ -384,9 +437,10 @@ mod tests {
         let resume = Resume {
             subscription: wanted.selection.to_query(session),
             position: "1-2".to_owned(),
+            is_expired: false,
         };
         let nothing = Query::default();
-        (Wanted::resumed(resume, &nothing, &parts).unwrap(), session)
+        (Wanted::said(resume, &nothing, &parts).unwrap(), session)
     }
 
     #[test]

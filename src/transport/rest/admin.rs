@@ -227,9 +227,9 @@ fn unknown_connection() -> Refusal {
     Refusal::not_found("there is no such connection")
 }
 
-/// For an admin, for whoever opened it, and for an anonymous viewer that shows the connection's reconnect token:
-/// anonymous viewers share an id, and connections have names that can be guessed. To everybody else it does not
-/// exist.
+/// For an admin, for whoever opened it, and for a viewer of a shared id that shows the connection's reconnect token:
+/// all anonymous viewers are one principal, and so are all who have the viewers' token of a policy, while connections
+/// have names that can be guessed. To everybody else it does not exist.
 fn owned(
     caller: &Caller<'_>,
     parts: &Parts,
@@ -241,7 +241,7 @@ fn owned(
         return Ok(connection);
     }
     let same = connection.principal.owner() == caller.principal.owner();
-    if same && !caller.principal.is_anonymous() {
+    if same && caller.principal.is_individual() {
         return Ok(connection);
     }
     let header = parts

@@ -11,7 +11,7 @@ use super::{
     session::{Entered, Lobby, Opening, Session, Terms},
 };
 use crate::{
-    access::TokenError,
+    access::{Admitted, TokenError},
     hub::Form,
     middleware::OwnBody,
     transport::{
@@ -20,7 +20,6 @@ use crate::{
         params,
         query::{self, Query},
         router::Shared,
-        sse,
         stream::{Wanted, unknown_channel},
     },
 };
@@ -69,27 +68,27 @@ pub(crate) async fn open(
         ));
     };
 
-    let principal = match &accepted.bearer {
-        Some(token) => Some(shared.gate.admit_token(parts, &token.0).await?),
+    let (principal, ticket) = match &accepted.bearer {
+        Some(token) => (Some(shared.gate.admit_token(parts, &token.0).await?), None),
         None => match shared.gate.admit(parts).await {
-            Ok(principal) => Some(principal),
+            Ok(Admitted { principal, ticket }) => (Some(principal), ticket),
             // No credentials: they may come in the first message. Wrong ones are refused.
-            Err(refusal) if refusal.code() == "unauthorized" => None,
+            Err(refusal) if refusal.code() == "unauthorized" => (None, None),
             Err(refusal) => return Err(refusal),
         },
     };
     let form = form_of(accepted.encoding, accepted.deflate.is_some());
-    let mut wanted = Wanted::new(names, query.clone(), parts);
     let head = slim(parts);
-    if let (Some(principal), Some(token)) = (&principal, query.get_text("token")) {
-        let tokens = shared.gate.reconnect_tokens();
-        // Never a loop of failures: with a token that is no good any more, a fresh session, which says that the old
-        // one is lost.
-        wanted = match tokens.verify(principal, token) {
-            Ok(resume) => Wanted::resumed(resume, &query, parts)?,
-            Err(why) => wanted.lost(why),
-        };
-    }
+    let caller = principal.map(|principal| shared.caller(principal, parts));
+    let wanted = match (&caller, query.get_text("token")) {
+        // Never a loop of failures: with a token that is not taken, a fresh session, which says that the old one is lost.
+        (Some(caller), Some(token)) => {
+            let hub = &shared.runtime.hub;
+            Wanted::by_token(token, caller, hub, names, query.clone(), parts)?
+        }
+        _ => Wanted::new(names, query.clone(), parts),
+    };
+    let principal = caller.map(|caller| caller.principal);
     let terms = Terms {
         encoding: accepted.encoding,
         deflate: accepted.deflate.is_some(),
@@ -110,9 +109,13 @@ pub(crate) async fn open(
         }
         Some(principal) => {
             let entered = Entered::enter(shared, parts, principal, &mut reading, start, session);
-            Opening::Known(entered.map_err(|refusal| retry_later(refusal, shared))?)
+            Opening::Known(entered?)
         }
     };
+    // Nothing refuses it any more.
+    if let Some(ticket) = ticket {
+        ticket.spend();
+    }
     let mut answer = handshake_answer(&accepted);
     let session = Session::new(
         shared.clone(),
@@ -233,18 +236,6 @@ fn lobby_full() -> Refusal {
         "too many connections, of all or of this address, have yet to say who they are",
     )
     .with_header(header::RETRY_AFTER, HeaderValue::from_static("5"))
-}
-
-/// When to come back, where that is a matter of time.
-fn retry_later(refusal: Refusal, shared: &Shared) -> Refusal {
-    if refusal.status() != StatusCode::SERVICE_UNAVAILABLE {
-        return refusal;
-    }
-    let seconds = sse::RETRY
-        .pick(shared.runtime.clock.now_us())
-        .as_secs()
-        .max(1);
-    refusal.with_header(header::RETRY_AFTER, HeaderValue::from(seconds))
 }
 
 impl From<handshake::Refusal> for Refusal {

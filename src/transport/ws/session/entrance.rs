@@ -66,10 +66,9 @@ impl Entered {
         let runtime = &shared.runtime;
         let spec = reading.spec(runtime, &principal)?;
         let connections = &shared.connections;
+        let session = session.unwrap_or_else(|| SessionId::random(runtime.clock));
         // First of all, so that the new one may have the old one's place.
-        if let Some(session) = session {
-            connections.take_over(&runtime.hub, session, &principal);
-        }
+        let claim = connections.claim(&runtime.hub, session);
         let address = shared.gate.client_ip(head);
         let seat = connections.admission.admit(&principal, address)?;
         let start = match reading.selection.names.is_empty() {
@@ -82,10 +81,10 @@ impl Entered {
         let newcomer = Newcomer {
             principal: &principal,
             address,
-            session: session.unwrap_or_else(|| SessionId::random(runtime.clock)),
+            claim,
             selection: reading.selection.clone(),
         };
-        let connection = connections.enter(seat, &subscription, newcomer);
+        let connection = connections.enter(&runtime.hub, seat, &subscription, newcomer);
         Ok(Self {
             subscription,
             connection,
