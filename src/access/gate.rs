@@ -74,10 +74,11 @@ impl Gate {
 
     async fn admit_by(&self, parts: &Parts, ticket: Option<&str>) -> Result<Principal, Refusal> {
         self.check_origin(parts)?;
+        let now = self.now();
         let principal = match ticket.and_then(|text| self.tickets.redeem(text)) {
             Some(principal) => principal,
             // A browser repeats its URL, used ticket and all, when it reconnects; a cookie may still let it in.
-            None => match self.access.authorize(parts, &self.origins).await {
+            None => match self.access.authorize(parts, &self.origins, now).await {
                 Err(refusal) if ticket.is_some() && refusal.status() == 401 => {
                     return Err(Refusal::invalid_token(
                         "invalid_ticket",
@@ -87,7 +88,7 @@ impl Gate {
                 result => result?,
             },
         };
-        self.check_expiry(principal)
+        check_expiry(principal, now)
     }
 
     /// The same with a token that came in a message, as a WebSocket's `auth` does, instead of the request's own
@@ -107,8 +108,9 @@ impl Gate {
         let mut parts = parts.clone();
         parts.headers.insert(header::AUTHORIZATION, value);
         self.check_origin(&parts)?;
-        let principal = self.access.authorize(&parts, &self.origins).await?;
-        self.check_expiry(principal)
+        let now = self.now();
+        let principal = self.access.authorize(&parts, &self.origins, now).await?;
+        check_expiry(principal, now)
     }
 
     /// A ticket for the principal at this address, and how long it lives; `Err` (503) where the system has no randomness.
@@ -176,19 +178,20 @@ impl Gate {
             .find_map(|pair| pair.strip_prefix("ticket="))
     }
 
-    fn check_expiry(&self, principal: Principal) -> Result<Principal, Refusal> {
-        let now = UNIX_EPOCH + Duration::from_millis(self.clock.unix_ms());
-        if principal
-            .expiry()
-            .is_some_and(|expiry: SystemTime| expiry <= now)
-        {
-            return Err(Refusal::invalid_token(
-                "token_expired",
-                "the credentials have expired",
-            ));
-        }
-        Ok(principal)
+    /// Read once for each admission: what a policy says of the time, and what is made of it, must be of the same one.
+    fn now(&self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_millis(self.clock.unix_ms())
     }
+}
+
+fn check_expiry(principal: Principal, now: SystemTime) -> Result<Principal, Refusal> {
+    if principal.expiry().is_some_and(|expiry| expiry <= now) {
+        return Err(Refusal::invalid_token(
+            "token_expired",
+            "the credentials have expired",
+        ));
+    }
+    Ok(principal)
 }
 
 #[cfg(test)]
@@ -384,6 +387,36 @@ mod tests {
         // A ticket lives no longer than what it stands for.
         let by_ticket = get(&format!("/stream?ticket={ticket}"), &[]);
         refused(gate.admit(&by_ticket).await, 401, "token_expired");
+    }
+
+    #[cfg(feature = "jwt")]
+    #[tokio::test(start_paused = true)]
+    async fn a_signed_token_ends_what_it_opened_when_it_expires_by_header_and_by_message() {
+        const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
+        let gate = gate(Access::jwt(crate::JwtConfig::new(crate::JwtKey::hs256(
+            SECRET,
+        ))));
+        let now = gate.clock.unix_seconds();
+        for (exp, end) in [(now + 60, now + 60), (now - 10, now + 20)] {
+            let token = jsonwebtoken::encode(
+                &jsonwebtoken::Header::default(),
+                &serde_json::json!({"sub": "ana", "role": "viewer", "exp": exp}),
+                &jsonwebtoken::EncodingKey::from_secret(SECRET),
+            )
+            .unwrap();
+            let bearer = format!("Bearer {token}");
+            let asked = get("/stream", &[("authorization", &bearer)]);
+            let bare = get("/ws", &[("host", "h"), ("upgrade", "websocket")]);
+            for admitted in [
+                gate.admit(&asked).await,
+                gate.admit_token(&bare, &token).await,
+            ] {
+                assert_eq!(
+                    admitted.unwrap().expiry(),
+                    Some(UNIX_EPOCH + Duration::from_secs(end))
+                );
+            }
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -2,7 +2,7 @@
 
 mod loopback;
 
-use std::{fmt, future::Future, pin::Pin, sync::Arc};
+use std::{fmt, future::Future, pin::Pin, sync::Arc, time::SystemTime};
 
 use http::request::Parts;
 use serde::{Deserialize, Deserializer, de::Error as _};
@@ -166,10 +166,12 @@ impl Access {
     }
 
     /// Who the request's credentials stand for, as the policy sees it.
+    #[cfg_attr(not(feature = "jwt"), allow(unused_variables))]
     pub(super) async fn authorize(
         &self,
         parts: &Parts,
         origins: &Origins,
+        now: SystemTime,
     ) -> Result<Principal, Refusal> {
         match &self.policy {
             Policy::Loopback => loopback(parts, origins),
@@ -196,7 +198,7 @@ impl Access {
                 let credentials = needed(parts)?;
                 let mut result = Err(invalid_token());
                 for token in credentials.tokens() {
-                    result = config.verify(token);
+                    result = config.verify(token, now);
                     if result.is_ok() {
                         break;
                     }
