@@ -172,6 +172,7 @@ mod hub;
 mod json_line;
 mod layer;
 mod middleware;
+mod one_line;
 mod price;
 mod publish;
 mod refusal;
