@@ -320,9 +320,11 @@ impl RealtimeConfig {
 
     /// How many streams and sockets may be open at once. Takes 1 to 1,000,000. Defaults to 1000.
     ///
-    /// One more is refused with 503, or told to come back if it is a browser. For some seconds after more than a tenth
-    /// of them left at once, the last twentieth is kept for clients that come back to go on where they were. An open stream costs about 20 KB with
-    /// `axum::serve`, and every one of them a wake-up and a write an event.
+    /// One more is refused with 503, or told to come back if it is a browser. For 5 to 10 seconds after more than a tenth
+    /// of them (and more than one) left at once, the places of those who left are kept for clients that come back to go on
+    /// where they were, which they show by a position (`Last-Event-ID`, `since`) or a reconnect token; newcomers are told
+    /// to come back meanwhile. An open stream costs about 20 KB with `axum::serve`, and every one of them a wake-up and a
+    /// write an event.
     #[must_use]
     pub fn max_clients(mut self, clients: usize) -> Self {
         self.max_clients = clients;
