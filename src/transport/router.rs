@@ -110,12 +110,18 @@ impl Own for Router {
 
 impl Shared {
     /// The one way from a request to an answer: preflight, route, access, surface, CORS.
-    async fn answer(self: Arc<Self>, parts: Parts, body: OwnRequestBody) -> Answer {
-        if let Some(preflight) = self.gate.preflight(&parts) {
+    async fn answer(self: Arc<Self>, parts: Parts, mut body: OwnRequestBody) -> Answer {
+        let mut answer = self.respond(&parts, &mut body).await;
+        body::leave_none(&parts, &mut body, &mut answer).await;
+        answer
+    }
+
+    async fn respond(self: &Arc<Self>, parts: &Parts, body: &mut OwnRequestBody) -> Answer {
+        if let Some(preflight) = self.gate.preflight(parts) {
             return preflight.map(OwnBody::full);
         }
         let is_head = parts.method == Method::HEAD;
-        let mut answer = match self.route(&parts, body).await {
+        let mut answer = match self.route(parts, body).await {
             Ok(answer) => answer,
             Err(refusal) => refusal.into_answer(),
         };
@@ -133,7 +139,7 @@ impl Shared {
     async fn route(
         self: &Arc<Self>,
         parts: &Parts,
-        body: OwnRequestBody,
+        body: &mut OwnRequestBody,
     ) -> Result<Answer, Refusal> {
         let path = parts.uri.path();
         let Some(route) = self.mounts.route(path) else {
@@ -208,7 +214,7 @@ impl Shared {
         caller: &Caller<'_>,
         parts: &Parts,
         route: Route<'_>,
-        body: OwnRequestBody,
+        body: &mut OwnRequestBody,
     ) -> Result<Answer, Refusal> {
         let (method, name) = match route {
             Route::Connection(_) => (Method::DELETE, "DELETE"),
