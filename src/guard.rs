@@ -31,6 +31,9 @@ impl RealtimeHandle {
     /// - is probed after 30 s of silence (`SO_KEEPALIVE`),
     /// - keeps at most about 256 KiB in the kernel for a peer that does not read (`SO_SNDBUF`).
     ///
+    /// Without it everything works but that, and the first time a stream is let go because its viewer takes nothing, a
+    /// warning says so: a line on `logs`, and with the feature `tracing` one of `tracing`, target `tower_realtime`.
+    ///
     /// A client that has yet to send its whole request head is the server's to end; `axum::serve` has no timeout for
     /// that.
     ///
@@ -42,6 +45,7 @@ impl RealtimeHandle {
     /// ```
     pub fn guard(&self, listener: TcpListener) -> Guarded {
         let user_timeout = self.config().stall_timeout;
+        self.warnings().guarded();
         listener.tap_io(Box::new(move |stream: &mut TcpStream| {
             // An option that is refused leaves a connection as it would be without the guard.
             let _ = set_up(stream, user_timeout);

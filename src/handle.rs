@@ -38,6 +38,11 @@ impl RealtimeHandle {
         &self.keeper.runtime.config
     }
 
+    #[cfg(feature = "axum")]
+    pub(crate) fn warnings(&self) -> &crate::telemetry::Warnings {
+        &self.keeper.runtime.warnings
+    }
+
     /// Describes a provider; nothing happens before [`upsert`](ProviderBuilder::upsert).
     ///
     /// Providers that only show up in traffic are listed, too; registering one gives it a name, a kind and what it

@@ -20,7 +20,7 @@ use crate::{
     middleware::Recorder,
     publish::Event,
     sync::{AtomicBool, Mutex, Ordering, lock},
-    telemetry::{Gauges, SystemEvent},
+    telemetry::{Gauges, SystemEvent, Warning, Warnings},
     transport,
 };
 
@@ -47,6 +47,7 @@ pub(crate) struct Runtime {
     pub(crate) hub: Arc<Hub>,
     pub(crate) built_in: BuiltIn,
     pub(crate) gauges: Gauges,
+    pub(crate) warnings: Warnings,
     variants: Mutex<HashMap<Variant, Active>>,
     /// The host's own token, or one of ours: ends everything.
     shutdown: CancellationToken,
@@ -137,6 +138,7 @@ impl Runtime {
             hub,
             built_in,
             gauges: Gauges::default(),
+            warnings: Warnings::default(),
             variants: Mutex::default(),
             shutdown,
             hub_shutdown: CancellationToken::new(),
@@ -289,6 +291,19 @@ impl Runtime {
         Ok(channel)
     }
 
+    /// Over SSE nobody but the kernel notices a peer that does not read. A socket of our own ends itself.
+    fn warn_of_stalls(&self) {
+        let streams = self.hub.let_go(transport::SSE_FORM);
+        self.warn(self.warnings.stalled(streams, self.config.stall_timeout));
+    }
+
+    /// Tells a warning whose time has come.
+    pub(crate) fn warn(&self, warning: Option<Warning>) {
+        if let Some(warning) = warning {
+            warning.tell(&self.hub, self.built_in.logs, self.clock.unix_ms());
+        }
+    }
+
     fn publish_variants(&self) {
         let now = Instant::now();
         let mut due = Vec::new();
@@ -354,7 +369,10 @@ impl Runtime {
                     self.publish(self.built_in.providers, providers_event(&self.aggregator, None));
                 }
                 _ = system.tick() => self.publish(self.built_in.system, Arc::new(self.system_event())),
-                _ = variants.tick() => self.publish_variants(),
+                _ = variants.tick() => {
+                    self.publish_variants();
+                    self.warn_of_stalls();
+                }
                 () = rows_wait => {
                     if !rests {
                         self.collect(&mut unlogged);

@@ -344,7 +344,8 @@ impl RealtimeConfig {
     ///
     /// It needs the peer's address (`into_make_service_with_connect_info::<SocketAddr>()`, or
     /// [`PeerAddr`](crate::PeerAddr)), and behind a proxy [`trusted_proxies`](Self::trusted_proxies); many clients may
-    /// share one address.
+    /// share one address. Those whose address nobody says are not counted, and the first of them is told in a warning on
+    /// `logs` and, with the feature `tracing`, in the host's own log.
     #[must_use]
     pub fn max_clients_per_ip(mut self, clients: impl Into<Option<usize>>) -> Self {
         self.max_clients_per_ip = clients.into();

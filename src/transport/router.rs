@@ -1,6 +1,6 @@
 //! Router: answers our own paths. Access is checked here, before any surface; a new one cannot forget it.
 
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::{future::Future, net::IpAddr, pin::Pin, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, header, request::Parts};
@@ -116,6 +116,15 @@ impl Shared {
         answer
     }
 
+    /// The address that limits count by; `None` where nobody said it, which the host should know where it counts by it.
+    pub(crate) fn client_ip(&self, parts: &Parts) -> Option<IpAddr> {
+        let address = self.gate.client_ip(parts);
+        if address.is_none() && self.runtime.config.max_clients_per_ip.is_some() {
+            self.runtime.warn(self.runtime.warnings.nameless());
+        }
+        address
+    }
+
     async fn respond(self: &Arc<Self>, parts: &Parts, body: &mut OwnRequestBody) -> Answer {
         if let Some(preflight) = self.gate.preflight(parts) {
             return preflight.map(OwnBody::full);
@@ -176,7 +185,7 @@ impl Shared {
             _ => self.gate.admit_without_ticket(parts).await?,
         };
         taken::check(route, &query)?;
-        let address = self.gate.client_ip(parts);
+        let address = self.client_ip(parts);
         let caller = Caller {
             principal,
             gate: &self.gate,

@@ -70,7 +70,7 @@ impl Entered {
         if let Some(session) = session {
             connections.take_over(&runtime.hub, session, &principal);
         }
-        let address = shared.gate.client_ip(head);
+        let address = shared.client_ip(head);
         let seat = connections.admission.admit(&principal, address)?;
         let start = match reading.selection.names.is_empty() {
             true => Start::Latest,
