@@ -124,7 +124,6 @@ impl Refusal {
         self.status
     }
 
-    #[cfg(any(test, feature = "ws"))]
     pub(crate) fn code(&self) -> &'static str {
         self.code
     }

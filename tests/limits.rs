@@ -205,3 +205,65 @@ async fn a_token_takes_over_from_the_stream_that_still_reads() {
     host.rt.publish(Event::new("ticks", "Tick", &3)).unwrap();
     thief.wait_for("Tick").await;
 }
+
+#[tokio::test]
+async fn reads_and_openings_have_a_rate_for_each_viewer() {
+    let host = Host::configured(named().reads_per_minute(3), Router::new()).await;
+    const INFO: &str = "/api/realtime/info";
+    host.send(ask(INFO, "ana")).await.data();
+    host.send(ask("/api/realtime/breakdown", "ana"))
+        .await
+        .data();
+    let open = stream(&host, "/stream/stats", "ana").await;
+    for path in [INFO, "/stream/stats"] {
+        refused(&host.send(ask(path, "ana")).await, 429, "rate_limited");
+    }
+    // An EventSource would never ask again.
+    let mut event_source = ask("/stream/stats", "ana");
+    let headers = event_source.headers_mut();
+    headers.insert("accept", "text/event-stream".parse().unwrap());
+    headers.insert("sec-fetch-mode", "cors".parse().unwrap());
+    let busy = host.send(event_source).await;
+    assert_eq!(busy.status, 200);
+    assert!(busy.text().contains("event: busy"), "{busy:#?}");
+    // Nobody else is the slower for it, and who asks for health is nobody.
+    host.send(ask(INFO, "ben")).await.data();
+    for _ in 0..5 {
+        host.get("/api/realtime/health/live").await.data();
+    }
+    drop(open);
+}
+
+#[tokio::test]
+async fn by_default_no_crowd_of_pages_is_limited() {
+    let host = Host::configured(named(), Router::new()).await;
+    let mut connection = host.connect().await;
+    for _ in 0..1000 {
+        connection
+            .send(ask("/api/realtime/info", "ana"))
+            .await
+            .data();
+    }
+}
+
+#[tokio::test]
+async fn guesses_end_for_an_address_and_whoever_was_in_stays_in() {
+    let config = RealtimeConfig::new(Access::bearer("see-me").admin("rule-me"));
+    let host = Host::configured(config.denials_per_minute(2), Router::new()).await;
+    let ask = |token: &str| {
+        let mut request = get("/api/realtime/info");
+        let bearer = format!("Bearer {token}").parse().unwrap();
+        request.headers_mut().insert("authorization", bearer);
+        request
+    };
+    host.send(ask("see-me")).await.data();
+    for guess in ["a", "b"] {
+        host.send(ask(guess)).await.refusal(401);
+    }
+    // Not even the right one is told from the wrong ones now.
+    for guess in ["c", "rule-me"] {
+        refused(&host.send(ask(guess)).await, 429, "too_many_attempts");
+    }
+    host.send(ask("see-me")).await.data();
+    host.get("/api/realtime/info").await.refusal(401);
+}

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, header, request::Parts};
 
 use super::{
+    attempts::Attempts,
     cors::Cors,
     credentials::{Credentials, is_token},
     origin::{Origins, is_upgrade, needs_check},
@@ -31,6 +32,7 @@ pub(crate) struct Gate {
     proxies: TrustedProxies,
     tickets: Tickets,
     reconnect: ReconnectTokens,
+    attempts: Option<Attempts>,
     clock: Clock,
 }
 
@@ -42,6 +44,7 @@ pub(crate) struct GateSettings<'a> {
     pub(crate) allowed_origins: &'a [String],
     pub(crate) trusted_proxies: &'a [String],
     pub(crate) token_key: Option<&'a TokenKey>,
+    pub(crate) denials_per_minute: Option<usize>,
 }
 
 impl Gate {
@@ -57,6 +60,9 @@ impl Gate {
             proxies: TrustedProxies::new(settings.trusted_proxies),
             tickets: Tickets::new(clock),
             reconnect: ReconnectTokens::new(settings.token_key, clock)?,
+            attempts: settings
+                .denials_per_minute
+                .map(|a_minute| Attempts::new(a_minute, clock)),
             clock,
         })
     }
@@ -74,11 +80,10 @@ impl Gate {
 
     async fn admit_by(&self, parts: &Parts, ticket: Option<&str>) -> Result<Principal, Refusal> {
         self.check_origin(parts)?;
-        let now = self.now();
         let principal = match ticket.and_then(|text| self.tickets.redeem(text)) {
             Some(principal) => principal,
             // A browser repeats its URL, used ticket and all, when it reconnects; a cookie may still let it in.
-            None => match self.access.authorize(parts, &self.origins, now).await {
+            None => match self.authorize(parts).await {
                 Err(refusal) if ticket.is_some() && refusal.status() == 401 => {
                     return Err(Refusal::invalid_token(
                         "invalid_ticket",
@@ -88,7 +93,34 @@ impl Gate {
                 result => result?,
             },
         };
-        check_expiry(principal, now)
+        self.check_expiry(principal)
+    }
+
+    /// Asks the policy, unless too many wrong credentials have come from there.
+    async fn authorize(&self, parts: &Parts) -> Result<Principal, Refusal> {
+        let now = UNIX_EPOCH + Duration::from_millis(self.clock.unix_ms());
+        let attempts = self.attempts.as_ref();
+        let attempts = attempts.filter(|_| self.access.is_attempt(parts));
+        // Where nobody says the address, all would be one, and one could keep out all.
+        let attempts = attempts.zip(self.client_ip(parts));
+        if let Some((attempts, address)) = attempts
+            && let Some(wait) = attempts.wait(address, &parts.headers)
+        {
+            let sentence =
+                "this address has tried more wrong credentials than denials_per_minute allows";
+            // Rounded up, so that it is not too early then.
+            return Err(Refusal::too_many("too_many_attempts", sentence)
+                .with_retry_after(wait + Duration::from_secs(1)));
+        }
+        let result = self.access.authorize(parts, &self.origins, now).await;
+        if let Some((attempts, address)) = attempts {
+            match &result {
+                Ok(_) => attempts.succeeded(&parts.headers),
+                Err(refusal) if self.access.is_failed_attempt(refusal) => attempts.failed(address),
+                Err(_) => {}
+            }
+        }
+        result
     }
 
     /// The same with a token that came in a message, as a WebSocket's `auth` does, instead of the request's own
@@ -108,9 +140,8 @@ impl Gate {
         let mut parts = parts.clone();
         parts.headers.insert(header::AUTHORIZATION, value);
         self.check_origin(&parts)?;
-        let now = self.now();
-        let principal = self.access.authorize(&parts, &self.origins, now).await?;
-        check_expiry(principal, now)
+        let principal = self.authorize(&parts).await?;
+        self.check_expiry(principal)
     }
 
     /// A ticket for the principal at this address, and how long it lives; `Err` (503) where the system has no randomness.
@@ -178,20 +209,19 @@ impl Gate {
             .find_map(|pair| pair.strip_prefix("ticket="))
     }
 
-    /// Read once for each admission: what a policy says of the time, and what is made of it, must be of the same one.
-    fn now(&self) -> SystemTime {
-        UNIX_EPOCH + Duration::from_millis(self.clock.unix_ms())
+    fn check_expiry(&self, principal: Principal) -> Result<Principal, Refusal> {
+        let now = UNIX_EPOCH + Duration::from_millis(self.clock.unix_ms());
+        if principal
+            .expiry()
+            .is_some_and(|expiry: SystemTime| expiry <= now)
+        {
+            return Err(Refusal::invalid_token(
+                "token_expired",
+                "the credentials have expired",
+            ));
+        }
+        Ok(principal)
     }
-}
-
-fn check_expiry(principal: Principal, now: SystemTime) -> Result<Principal, Refusal> {
-    if principal.expiry().is_some_and(|expiry| expiry <= now) {
-        return Err(Refusal::invalid_token(
-            "token_expired",
-            "the credentials have expired",
-        ));
-    }
-    Ok(principal)
 }
 
 #[cfg(test)]
@@ -212,6 +242,7 @@ mod tests {
             allowed_origins,
             trusted_proxies: &[],
             token_key: None,
+            denials_per_minute: Some(3),
         };
         Gate::new(&settings, Clock::new()).unwrap()
     }
@@ -416,6 +447,61 @@ mod tests {
                     Some(UNIX_EPOCH + Duration::from_secs(end))
                 );
             }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn guesses_are_bounded_for_each_address_and_keep_nobody_out_who_was_in() {
+        let gate = gate(Access::bearer("see-me").admin("rule-me"));
+        let from = |peer: &str, token: Option<&str>| {
+            let bearer = token.map(|token| format!("Bearer {token}"));
+            let headers: Vec<_> = bearer
+                .iter()
+                .map(|bearer| ("authorization", bearer.as_str()))
+                .collect();
+            let mut parts = get("/stream", &headers);
+            let peer = PeerAddr(format!("{peer}:4000").parse().unwrap());
+            parts.extensions.insert(peer);
+            parts
+        };
+        let (here, there) = ("192.0.2.1", "192.0.2.2");
+        assert!(gate.admit(&from(here, Some("see-me"))).await.is_ok());
+        for n in 0..3 {
+            let guess = format!("guess-{n}");
+            refused(
+                gate.admit(&from(here, Some(&guess))).await,
+                401,
+                "invalid_token",
+            );
+            // No credentials are no guess.
+            refused(gate.admit(&from(here, None)).await, 401, "unauthorized");
+        }
+        let refusal = gate.admit(&from(here, Some("rule-me"))).await.unwrap_err();
+        assert_eq!(
+            (refusal.status().as_u16(), refusal.code()),
+            (429, "too_many_attempts")
+        );
+        assert_eq!(refusal.header("retry-after"), Some("21"));
+        let upgrade = from(here, None);
+        refused(
+            gate.admit_token(&upgrade, "rule-me").await,
+            429,
+            "too_many_attempts",
+        );
+        assert!(gate.admit(&from(here, Some("see-me"))).await.is_ok());
+        assert!(gate.admit(&from(there, Some("rule-me"))).await.is_ok());
+        // Good from anywhere, so it is no guess here either.
+        assert!(gate.admit(&from(here, Some("rule-me"))).await.is_ok());
+        tokio::time::advance(Duration::from_secs(21)).await;
+        refused(
+            gate.admit(&from(here, Some("guess"))).await,
+            401,
+            "invalid_token",
+        );
+        // Where nobody says the address, nobody is kept out.
+        let nameless = get("/stream", &[("authorization", "Bearer guess")]);
+        for _ in 0..9 {
+            refused(gate.admit(&nameless).await, 401, "invalid_token");
         }
     }
 

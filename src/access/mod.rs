@@ -1,6 +1,7 @@
 //! Access: who may look, who may do what, and how a browser proves it.
 
 mod admission;
+mod attempts;
 #[cfg(feature = "jwt")]
 mod claims;
 mod cors;

@@ -165,6 +165,26 @@ impl Access {
         matches!(self.policy, Policy::Loopback)
     }
 
+    /// Whether a request brings something that can be wrong. Of a hook of the host's nobody knows what it looks at.
+    pub(super) fn is_attempt(&self, parts: &Parts) -> bool {
+        match &self.policy {
+            Policy::Loopback | Policy::Public => false,
+            Policy::Check(_) => true,
+            _ => !Credentials::of(&parts.headers).is_empty(),
+        }
+    }
+
+    /// Whether a refusal says that credentials were tried that are not good. A hook of the host's does not say whether it
+    /// found any.
+    pub(super) fn is_failed_attempt(&self, refusal: &Refusal) -> bool {
+        match refusal.code() {
+            "invalid_token" => true,
+            "unauthorized" => matches!(self.policy, Policy::Check(_)),
+            // One that has expired was good once, so it is no guess.
+            _ => false,
+        }
+    }
+
     /// Who the request's credentials stand for, as the policy sees it.
     #[cfg_attr(not(feature = "jwt"), allow(unused_variables))]
     pub(super) async fn authorize(

@@ -297,6 +297,11 @@ impl RealtimeConfig {
     }
 }
 
+/// Reads a minute for each page that may be open, unless it is said otherwise.
+pub(super) const READS_A_CLIENT: usize = 60;
+/// Also where hardly any may: a page that opens asks for a dozen things at once.
+pub(super) const LEAST_READS: usize = 6_000;
+
 /// Bounds.
 impl RealtimeConfig {
     /// See [`max_clients`](Self::max_clients).
@@ -317,6 +322,8 @@ impl RealtimeConfig {
     pub const DEFAULT_MAX_USERS: usize = 1000;
     /// See [`inbound_per_minute`](Self::inbound_per_minute).
     pub const DEFAULT_INBOUND_PER_MINUTE: usize = 100;
+    /// See [`denials_per_minute`](Self::denials_per_minute).
+    pub const DEFAULT_DENIALS_PER_MINUTE: usize = 600;
 
     /// How many streams and sockets may be open at once. Takes 1 to 1,000,000. Defaults to 1000.
     ///
@@ -430,6 +437,36 @@ impl RealtimeConfig {
     #[must_use]
     pub fn inbound_per_minute(mut self, messages: usize) -> Self {
         self.inbound_per_minute = messages;
+        self
+    }
+
+    /// How often a minute one principal may read something over REST from one address (of IPv6, one /64 network), or open
+    /// a stream or a socket, all together; then the answer is 429 with `Retry-After`, and a browser's EventSource is told
+    /// to come back. Takes 1 to 1,000,000,000, or `None` for 60 for each of [`max_clients`](Self::max_clients), at least
+    /// 6000. Defaults to `None`.
+    ///
+    /// By default it bounds what a program can ask for in a loop, and is more than all pages together need that can be
+    /// open at once, should they be behind one address, share one token and come back at the same moment. Where each viewer
+    /// has an id or an address of its own, a few hundred are plenty. Health checks and the page's own files do not count.
+    #[must_use]
+    pub fn reads_per_minute(mut self, reads: impl Into<Option<usize>>) -> Self {
+        self.reads_per_minute = reads.into();
+        self
+    }
+
+    /// How many wrong credentials a minute one address (of IPv6, one /64 network) may try; then what it brings is not
+    /// looked at for a while, and the answer is 429 with `Retry-After`. Takes 1 to 1,000,000, or `None` for no such bound.
+    /// Defaults to 600.
+    ///
+    /// Credentials that were good before, as they stand in `Authorization` and `Cookie`, are looked at all the same, so
+    /// that somebody who guesses keeps nobody out who is behind the same address and has been in since the start. New ones
+    /// are kept out with him: behind a proxy, name it in [`trusted_proxies`](Self::trusted_proxies). Wrong are tokens that
+    /// [`Access::bearer`](crate::Access::bearer) and `Access::jwt` do not take, those that have expired aside, and whatever
+    /// [`Access::check`](crate::Access::check) answers with `Denied::unauthenticated`. Where a request does not say its
+    /// peer's address, nothing is counted.
+    #[must_use]
+    pub fn denials_per_minute(mut self, denials: impl Into<Option<usize>>) -> Self {
+        self.denials_per_minute = denials.into();
         self
     }
 }
@@ -548,7 +585,7 @@ impl RealtimeConfig {
     }
 
     /// The proxies, as addresses or networks (`10.0.0.0/8`), whose `x-forwarded-for` tells the client's address for
-    /// [`max_clients_per_ip`](Self::max_clients_per_ip). Everyone else's is ignored: anybody can send one. It opens
+    /// [`max_clients_per_ip`](Self::max_clients_per_ip) and the rates. Everyone else's is ignored: anybody can send one. It opens
     /// nothing: [`Access::loopback`](crate::Access::loopback) refuses forwarded requests whoever forwards them.
     /// Defaults to none.
     #[must_use]

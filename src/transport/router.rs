@@ -60,6 +60,7 @@ impl Router {
             allowed_origins: &config.allowed_origins,
             trusted_proxies: &config.trusted_proxies,
             token_key: config.token_key.as_ref(),
+            denials_per_minute: config.denials_per_minute,
         };
         let gate = Gate::new(&settings, runtime.clock)?;
         let connections = Connections::new(&runtime);
@@ -202,15 +203,17 @@ impl Shared {
                 }
                 rest::ticket(&self.runtime, &caller, body).await
             }
-            Route::Connections => {
-                read_only(parts, || rest::connections(&self.runtime, &caller, &query))
-            }
+            Route::Connections => read_only(parts, || {
+                rest::limit_reads(&caller)?;
+                rest::connections(&self.runtime, &caller, &query)
+            }),
             Route::Connection(_)
             | Route::Subscribe(_)
             | Route::Unsubscribe(_)
             | Route::Broadcast
             | Route::TestConnection => self.write(&caller, parts, route, body).await,
             _ => read_only(parts, || {
+                rest::limit_reads(&caller)?;
                 rest::answer(&self.runtime, &self.mounts, &caller, route, &query)
             }),
         }

@@ -28,6 +28,17 @@ use crate::{
 /// The most connections that one answer lists.
 const MAX_LISTED: u64 = 10_000;
 
+/// 429 where the caller has read too much in a short time.
+pub(crate) fn limit_reads(caller: &Caller<'_>) -> Result<(), Refusal> {
+    let Caller {
+        principal,
+        connections,
+        address,
+        ..
+    } = caller;
+    connections.admission.read(principal, *address)
+}
+
 /// 429 where the caller has changed too much in a short time.
 pub(crate) fn limit_rate(caller: &Caller<'_>) -> Result<(), Refusal> {
     caller
