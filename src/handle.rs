@@ -39,6 +39,11 @@ impl RealtimeHandle {
     }
 
     #[cfg(feature = "axum")]
+    pub(crate) fn shutdown_token(&self) -> &tokio_util::sync::CancellationToken {
+        self.keeper.runtime.shutdown_token()
+    }
+
+    #[cfg(feature = "axum")]
     pub(crate) fn warnings(&self) -> &crate::telemetry::Warnings {
         &self.keeper.runtime.warnings
     }

@@ -188,7 +188,7 @@ pub use aggregator::{ProviderStatus, Snapshot, Window};
 pub use config::RealtimeConfig;
 pub use error::Error;
 #[cfg(feature = "axum")]
-pub use guard::Guarded;
+pub use guard::{Guarded, GuardedListener, GuardedSocket};
 pub use handle::{Events, ProviderBuilder, RealtimeHandle, Received};
 pub use hub::{ChannelConfig, Class, Filter, Level, LevelFilter, Position, Priority, Start};
 pub use layer::{RealtimeLayer, RealtimeRoutes};

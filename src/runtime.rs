@@ -196,8 +196,8 @@ impl Runtime {
         self.tasks.spawn(connection);
     }
 
-    /// Is cancelled when the shutdown begins.
-    #[cfg(feature = "ws")]
+    /// Is cancelled when the shutdown begins, and when a drain is over.
+    #[cfg(any(feature = "axum", feature = "ws"))]
     pub(crate) fn shutdown_token(&self) -> &CancellationToken {
         &self.shutdown
     }
