@@ -258,7 +258,8 @@ impl RealtimeHandle {
     /// then ends the background tasks. Returns when everybody has left, at the latest a second after the window: at
     /// once where nobody is there.
     ///
-    /// Call it before the server's own shutdown: a balancer is still answered then, and learns of the 503.
+    /// Call it before the server's own shutdown: a balancer is still answered then, and learns of the 503. That shutdown
+    /// takes a limit of its own: see [`shutdown`](crate::RealtimeConfig::shutdown).
     ///
     /// Cancel safe: what has begun goes on.
     pub async fn drain(&self, window: Duration) {

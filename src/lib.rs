@@ -100,7 +100,8 @@
 //!
 //! An open stream holds a graceful shutdown for ever. Give [`RealtimeConfig::shutdown`] the token that ends the
 //! server, or call [`RealtimeHandle::drain`]: every stream ends with an event that says when to come back. The
-//! background tasks end with it, or with the last layer, service and handle. Behind a load balancer, drain first and
+//! background tasks end with it, or with the last layer, service and handle. The server waits for sockets that are not
+//! ours to end as well, so put a limit around its own end: [`RealtimeConfig::shutdown`] shows how. Behind a load balancer, drain first and
 //! stop the server afterwards: `health/ready` is 503 as soon as the drain has begun, and somebody has to answer it.
 //!
 //! # How a stream ends

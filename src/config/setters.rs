@@ -38,9 +38,41 @@ impl RealtimeConfig {
         self
     }
 
-    /// The host's own signal to shut down: when it is cancelled, every stream gets a `drain` event and ends, so that
-    /// a graceful shutdown of the server is not held up. The token is only listened to, never cancelled from here.
-    /// Defaults to a token of its own, that nobody cancels.
+    /// The host's own signal to shut down: when it is cancelled, every stream gets a `drain` event and ends, so that no
+    /// viewer that reads holds up a graceful shutdown of the server. The token is only listened to, never cancelled from
+    /// here. Defaults to a token of its own, that nobody cancels.
+    ///
+    /// The server waits for more than that: for every socket that is open. A viewer that does not read can't be given its
+    /// end; behind `RealtimeHandle::guard` its socket is closed 2 s after the token, without it never, and over HTTP/2,
+    /// where the stream is held back and not the socket, when its connection ends. The host's own answers and clients that
+    /// send half a request are waited for as well. So a limit belongs around the server's end:
+    ///
+    /// ```no_run
+    /// # #[cfg(feature = "axum")]
+    /// # async fn run(
+    /// #     app: axum::Router,
+    /// #     listener: tokio::net::TcpListener,
+    /// # ) -> Result<(), Box<dyn std::error::Error>> {
+    /// # use std::time::Duration;
+    /// # use tokio_util::sync::CancellationToken;
+    /// # use tower_realtime::{Access, RealtimeConfig, RealtimeLayer};
+    /// let token = CancellationToken::new();
+    /// let config = RealtimeConfig::new(Access::loopback()).shutdown(token.clone());
+    /// let realtime = RealtimeLayer::new(config);
+    /// let rt = realtime.handle();
+    /// let server = axum::serve(rt.guard(listener), app.layer(realtime))
+    ///     .with_graceful_shutdown(token.clone().cancelled_owned());
+    /// let out_of_patience = async {
+    ///     token.cancelled().await;
+    ///     tokio::time::sleep(Duration::from_secs(10)).await;
+    /// };
+    /// tokio::select! {
+    ///     served = server => served?,
+    ///     () = out_of_patience => eprintln!("answers under way were cut off"),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn shutdown(mut self, token: CancellationToken) -> Self {
         self.shutdown = token;
