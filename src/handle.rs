@@ -13,7 +13,8 @@ use crate::{
     aggregator::{ProviderInfo, ProviderStatus, Snapshot, Window},
     error::{Error, Kind},
     hub::{
-        ChannelConfig, ChannelSet, Filter, Level, Position, Read, Start, Subscription, ViewSpec,
+        ChannelConfig, ChannelSet, Filter, Leases, Level, Position, Read, Start, Subscription,
+        ViewSpec,
     },
     publish::{Event, LogLine},
     runtime::Keeper,
@@ -51,7 +52,8 @@ impl RealtimeHandle {
     /// Describes a provider; nothing happens before [`upsert`](ProviderBuilder::upsert).
     ///
     /// Providers that only show up in traffic are listed, too; registering one gives it a name, a kind and what it
-    /// can do, and lets the host set its status.
+    /// can do, and lets the host set its status. What the host says of a provider, also that it is there, is for the
+    /// viewers of all tenants; a provider that only shows up in traffic is for those whose traffic it is.
     pub fn provider(&self, id: impl Into<String>) -> ProviderBuilder {
         let info = ProviderInfo {
             id: id.into(),
@@ -106,7 +108,9 @@ impl RealtimeHandle {
     /// A layer for the host's [`tracing`](https://docs.rs/tracing) subscriber: every line of `level` and above becomes
     /// a `log` event on the channels `logs` and `all`, with the target as `component`, the fields of the line and of
     /// its spans as `fields` with their types, and `provider_id` and `request_id` where a field has that name. A line
-    /// without a `request_id` has the `x-request-id` of the request that is being worked on, if it came with one.
+    /// without a `request_id` has that of the request whose handler or body is being polled: its `x-request-id`, or, where
+    /// it came without one, the `id` that its record will have. What a handler spawns as a task of its own says it by a
+    /// field or a span. Following requests costs each poll of one a reference count, from the first layer on.
     /// Lines of the `log` crate come through its bridge, with their own target.
     ///
     /// ```
@@ -135,10 +139,28 @@ impl RealtimeHandle {
     /// Of a line, at most 8 KiB of message and 32 fields of 512 bytes are told; the rest of it is cut without a count.
     /// Lines have no tenant: viewers of a tenant do not see them.
     ///
-    /// It can't feed on itself. Not told are: the crate's own targets; what is logged while a line is made or
-    /// delivered, which includes everything on the task of a connection that serves a stream of ours; and what
-    /// `hyper`, `h2`, `tokio`, `mio`, `rustls` and their like say below `info`. A host that reads `logs` in process
-    /// ([`subscribe`](Self::subscribe)) and logs each of them has made a circle of its own.
+    /// So that it does not feed on itself, these are not told: the crate's own targets; what is logged while a line is
+    /// made; what is logged by the task that polls a stream or a socket of ours; and what `hyper`, `h2`, `tokio`, `mio`,
+    /// `rustls` and their like say below `info`.
+    ///
+    /// Over HTTP/1.1 and its WebSockets that is all that happens in a delivery. Over HTTP/2 it is not: another task writes
+    /// for all streams of a connection, and nothing tells it from the host's own tasks. What says a line there for each
+    /// write, at `info` and above (a wrapper of the host's around the socket), is told, and is the cause of the next
+    /// delivery as long as somebody reads `logs`: each reader's connection says its lines once every
+    /// [`flush_interval`](crate::RealtimeConfig::flush_interval), without end, though never more. Such a target has to be
+    /// left out by name:
+    ///
+    /// ```
+    /// # use tower_realtime::{Access, Level, RealtimeConfig, RealtimeLayer};
+    /// # use tracing_subscriber::{Layer as _, filter::EnvFilter, layer::SubscriberExt as _};
+    /// # let rt = RealtimeLayer::new(RealtimeConfig::new(Access::loopback())).handle();
+    /// let lines = rt.tracing_layer(Level::Info);
+    /// let lines = lines.with_filter(EnvFilter::new("info,my_host::socket=off"));
+    /// # drop(tracing_subscriber::registry().with(lines));
+    /// ```
+    ///
+    /// A host that reads `logs` in process ([`subscribe`](Self::subscribe)) and logs each of them has made a circle of its
+    /// own.
     ///
     /// The layer does not keep the background tasks alive. `S` and the return type are those of
     /// `tracing-subscriber` 0.3.
@@ -152,6 +174,7 @@ impl RealtimeHandle {
         S: tracing::Subscriber + for<'span> tracing_subscriber::registry::LookupSpan<'span>,
     {
         let runtime = &self.keeper.runtime;
+        crate::middleware::follow();
         let sink = crate::telemetry::tracing::Sink {
             hub: Arc::downgrade(&runtime.hub),
             channel: runtime.built_in.logs,
@@ -229,6 +252,7 @@ impl RealtimeHandle {
             filter,
             tenant: None,
             form: transport::RECORD_FORM,
+            leases: Leases::default(),
         };
         let subscription = runtime
             .hub

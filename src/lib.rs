@@ -47,7 +47,8 @@
 //! channels and a new reconnect token. The stream itself is not told, no event stands for that; when it reconnects, it
 //! has the channels of its URL or its token again.
 //! `POST test-connection` sends a probe through the hub in the form of `connection_type`, `sse` (also of an empty body) or
-//! `websocket`. `info` lists under `features` what is compiled in, and beside `transports` what is switched on;
+//! `websocket`. `info` lists under `features` what is compiled in, and under `transports` what is switched on,
+//! with the types of events and messages, and what a WebSocket may agree on;
 //! `metrics` says under `feed.skipped` how many rows of requests were never streamed because whoever publishes them
 //! fell behind (they are counted in every number all the same).
 //!
@@ -107,7 +108,7 @@
 //! # How a stream ends
 //!
 //! Before the server ends a stream or socket on purpose, it sends a `drain`: `{"reason", "retry_ms"}`, over SSE with a
-//! `retry:` of the same time, one to three seconds.
+//! `retry:` of the same time, one to three seconds. A socket's has no `retry_ms` where the same client is not to come back.
 //!
 //! | `reason` | why | come back |
 //! |---|---|---|

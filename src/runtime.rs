@@ -1,11 +1,8 @@
 //! Runtime: builds the parts, and runs the background tasks until shutdown. The one place that spawns.
 
-use std::{
-    collections::{HashMap, HashSet},
-    fmt,
-    sync::Arc,
-    time::Duration,
-};
+mod variants;
+
+use std::{collections::HashSet, fmt, sync::Arc, time::Duration};
 
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -23,6 +20,9 @@ use crate::{
     telemetry::{Gauges, SystemEvent, Warning, Warnings},
     transport,
 };
+
+pub(crate) use variants::Variant;
+use variants::{Variants, max_variants};
 
 /// How long rows gather before the collector is emptied again: long enough to share the work, short enough for
 /// "at once".
@@ -48,7 +48,7 @@ pub(crate) struct Runtime {
     pub(crate) built_in: BuiltIn,
     pub(crate) gauges: Gauges,
     pub(crate) warnings: Warnings,
-    variants: Mutex<HashMap<Variant, Active>>,
+    variants: Variants,
     /// The host's own token, or one of ours: ends everything.
     shutdown: CancellationToken,
     /// Ends the hub's task, after the aggregator has handed over its last rows.
@@ -56,30 +56,6 @@ pub(crate) struct Runtime {
     tasks: TaskTracker,
     started: AtomicBool,
     inbox: Mutex<Option<Inbox>>,
-}
-
-/// A snapshot channel other than the default one: another window, another pace, one tenant's numbers.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Variant {
-    Stats {
-        window: Window,
-        interval: Duration,
-        tenant: Option<Arc<str>>,
-    },
-    Providers {
-        tenant: Arc<str>,
-    },
-}
-
-/// At most this many at a time; each costs a snapshot at its pace and the memory of one event.
-const MAX_VARIANTS: usize = 256;
-/// How long one without readers is kept for those who come back.
-const VARIANT_LINGER: Duration = Duration::from_secs(60);
-
-struct Active {
-    channel: ChannelId,
-    next: Instant,
-    used: Instant,
 }
 
 /// Owned by layers, services and handles; the tasks do not own it, so that they end with the last of those.
@@ -110,7 +86,8 @@ impl Runtime {
             replay_bytes: config.replay_bytes,
             replay_age: config.replay_age,
             inbox_capacity: config.inbox_capacity,
-            max_channels: config.max_channels + MAX_VARIANTS,
+            // One is the probe's.
+            max_channels: config.max_channels + max_variants(&config) + 1,
             max_clients: config.max_clients,
             flush_interval: config.flush_interval,
             heartbeat_interval: config.heartbeat_interval,
@@ -130,6 +107,7 @@ impl Runtime {
         hub.channel("alerts", ChannelConfig::critical())?;
         // A child: that the last layer is dropped must not cancel the host's token.
         let shutdown = config.shutdown.child_token();
+        let variants = Variants::new(&config);
         let runtime = Arc::new(Self {
             config,
             clock,
@@ -139,7 +117,7 @@ impl Runtime {
             built_in,
             gauges: Gauges::default(),
             warnings: Warnings::default(),
-            variants: Mutex::default(),
+            variants,
             shutdown,
             hub_shutdown: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -256,41 +234,6 @@ impl Runtime {
         Ok((channel, Arc::new(event.into_source()?)))
     }
 
-    /// The channel of a variant; made on demand, given up when nobody has read it for a minute.
-    pub(crate) fn variant(&self, variant: Variant) -> Result<ChannelId, Error> {
-        let now = Instant::now();
-        let mut variants = lock(&self.variants);
-        if let Some(active) = variants.get_mut(&variant) {
-            active.used = now;
-            return Ok(active.channel);
-        }
-        if variants.len() >= MAX_VARIANTS {
-            return Err(Error::new(
-                Kind::Full,
-                format!(
-                    "more than {MAX_VARIANTS} different windows, intervals and tenants are watched"
-                ),
-            ));
-        }
-        let public = match &variant {
-            Variant::Stats { .. } => "stats",
-            Variant::Providers { .. } => "providers",
-        };
-        // Two spaces: no name that a host or a client can give.
-        let name = format!("{public}  {variant:?}");
-        let channel = self
-            .hub
-            .channel(&name, ChannelConfig::state().hidden_as(public))?;
-        let active = Active {
-            channel,
-            next: now + variant.interval(&self.config),
-            used: now,
-        };
-        self.publish(channel, variant.source(&self.aggregator));
-        variants.insert(variant, active);
-        Ok(channel)
-    }
-
     /// Over SSE nobody but the kernel notices a peer that does not read. A socket of our own ends itself.
     fn warn_of_stalls(&self) {
         let streams = self.hub.let_go(transport::SSE_FORM);
@@ -301,30 +244,6 @@ impl Runtime {
     pub(crate) fn warn(&self, warning: Option<Warning>) {
         if let Some(warning) = warning {
             warning.tell(&self.hub, self.built_in.logs, self.clock.unix_ms());
-        }
-    }
-
-    fn publish_variants(&self) {
-        let now = Instant::now();
-        let mut due = Vec::new();
-        lock(&self.variants).retain(|variant, active| {
-            let read = self
-                .hub
-                .channel_info(active.channel)
-                .is_some_and(|channel| channel.has_readers());
-            if read {
-                active.used = now;
-            } else if now - active.used > VARIANT_LINGER {
-                return !self.hub.retire(active.channel);
-            }
-            if read && now >= active.next {
-                active.next = now + variant.interval(&self.config);
-                due.push((active.channel, variant.clone()));
-            }
-            true
-        });
-        for (channel, variant) in due {
-            self.publish(channel, variant.source(&self.aggregator));
         }
     }
 
@@ -392,7 +311,9 @@ impl Runtime {
             unlogged.push(rows.clone());
             self.publish(self.built_in.requests, rows);
         }
-        for change in self.aggregator.take_status_changes() {
+        let changes = self.aggregator.take_status_changes();
+        self.publish_own_statuses(&changes);
+        for change in changes.events {
             self.publish(self.built_in.providers, Arc::new(change));
         }
     }
@@ -400,7 +321,7 @@ impl Runtime {
     /// Whoever subscribes gets the status of every provider, as it is: a provider's first one is told although it has
     /// not changed, and what newcomers get is brought up to date.
     fn announce_providers(&self, announced: &mut HashSet<String>) {
-        for status in self.aggregator.current_statuses() {
+        for status in self.aggregator.current_statuses(None) {
             let is_new = announced.insert(status.provider_id.clone());
             let status = Arc::new(status);
             match is_new {
@@ -463,24 +384,6 @@ fn settings_of(config: &RealtimeConfig) -> aggregator::Settings {
         currency: config.currency.clone(),
         instance: config.instance.clone(),
         ..aggregator::Settings::default()
-    }
-}
-
-impl Variant {
-    fn interval(&self, config: &RealtimeConfig) -> Duration {
-        match self {
-            Self::Stats { interval, .. } => *interval,
-            Self::Providers { .. } => config.providers_interval,
-        }
-    }
-
-    fn source(&self, aggregator: &Aggregator) -> Arc<dyn Source> {
-        match self {
-            Self::Stats { window, tenant, .. } => {
-                stats_event(aggregator, *window, tenant.as_deref())
-            }
-            Self::Providers { tenant } => providers_event(aggregator, Some(tenant)),
-        }
     }
 }
 

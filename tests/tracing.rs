@@ -8,10 +8,11 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use axum::{Router, routing::get};
+use axum::{Extension, Router, routing::get};
 use serde_json::{Value, json};
 use tower_realtime::{
     Access, Denied, Events, Filter, Level, Principal, RealtimeConfig, RealtimeHandle, Received,
+    RequestMeter,
 };
 use tracing_subscriber::{Layer, filter::EnvFilter, layer::SubscriberExt};
 
@@ -244,6 +245,7 @@ async fn a_line_inside_a_request_has_that_requests_id() {
         "done"
     }
     let host = Host::configured(config(), Router::new().route("/", get(handler))).await;
+    let mut rows = host.watch().await;
     let mut events = host.rt.subscribe(["logs"], Filter::default()).unwrap();
     let subscriber = tracing_subscriber::registry().with(host.rt.tracing_layer(Level::Info));
     let _default = tracing::subscriber::set_default(subscriber);
@@ -256,16 +258,44 @@ async fn a_line_inside_a_request_has_that_requests_id() {
     assert_eq!(host.get("/").await.text(), "done");
     let lines = lines(&host.rt, &mut events).await;
     let ids: Vec<_> = lines.iter().map(|line| &line["request_id"]).collect();
+    let recorded = rows.take(2).await;
+    // One that came without an id has the one that its record has.
+    let given = &recorded[1]["id"];
+    assert!(given.is_string(), "{recorded:?}");
     assert_eq!(
         ids,
-        [
-            &json!("r-77"),
-            &json!("r-77"),
-            &json!(null),
-            &json!(null),
-            &json!(null)
-        ]
+        [&json!("r-77"), &json!("r-77"), &json!(null), given, given]
     );
+    assert_eq!(recorded[0]["id"], "r-77");
+}
+
+#[tokio::test]
+async fn requests_that_log_nothing_and_those_that_do_have_ids_of_their_own() {
+    async fn handler(Extension(meter): Extension<RequestMeter>) {
+        meter.label("before", "x");
+        tracing::info!("one");
+        meter.label("after", "y");
+    }
+    let router = Router::new()
+        .route("/says", get(handler))
+        .route("/silent", get(|| async {}));
+    let host = Host::configured(config(), router).await;
+    let mut rows = host.watch().await;
+    let mut events = host.rt.subscribe(["logs"], Filter::default()).unwrap();
+    let subscriber = tracing_subscriber::registry().with(host.rt.tracing_layer(Level::Info));
+    let _default = tracing::subscriber::set_default(subscriber);
+    for path in ["/says", "/silent", "/says", "/silent"] {
+        host.get(path).await;
+    }
+    let recorded = rows.take(4).await;
+    let ids: std::collections::HashSet<_> = recorded.iter().map(|row| row["id"].as_str()).collect();
+    assert_eq!(ids.len(), 4, "{recorded:?}");
+    // What was said beside is there as well.
+    assert_fields(&recorded[0]["labels"], json!({"before": "x", "after": "y"}));
+    let lines = lines(&host.rt, &mut events).await;
+    for (line, row) in lines.iter().zip([&recorded[0], &recorded[2]]) {
+        assert_eq!(line["request_id"], row["id"]);
+    }
 }
 
 #[tokio::test]

@@ -104,6 +104,11 @@ impl Access {
     /// The hook is called once for each stream, socket and API call with a copy of the request's head, extensions
     /// included. Nothing is sent before it has decided, and its future is dropped when the client leaves.
     ///
+    /// A WebSocket's message `auth` calls it again, with the message's token as `Authorization: Bearer …`, and with what
+    /// is kept of the handshake's head as long as the socket is open: no cookies, no `user-agent`, no `accept` headers;
+    /// the host's extensions at the first `auth` only, and from then on, when a token prolongs, none but the peer's
+    /// address ([`PeerAddr`](super::PeerAddr)). It has ten seconds there.
+    ///
     /// ```
     /// # use tower_realtime::{Access, Denied, Principal};
     /// let access = Access::check(|parts| async move {

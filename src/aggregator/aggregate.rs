@@ -12,7 +12,7 @@ use crate::{
 
 use super::{
     Breakdown, Dimension, Errors, ProviderInfo, ProviderStats, ProviderStatusEvent, ProviderView,
-    ProvidersSnapshot, Requests, Rows, Series, Slow, Snapshot, Window,
+    ProvidersSnapshot, Requests, Rows, Series, Slow, Snapshot, StatusChanges, Window,
     state::{Reading, State},
 };
 
@@ -99,12 +99,13 @@ impl Aggregator {
         self.pumped(|state| state.snapshot(&self.settings, window, tenant))
     }
 
-    /// All providers. With a tenant, without numbers: they would be everybody's.
+    /// All providers. With a tenant, those that the host registered and those that it has used, as they stand by its
+    /// own requests, and without the numbers of the hour.
     pub(crate) fn providers(&self, tenant: Option<&str>) -> ProvidersSnapshot {
         self.pumped(|state| state.providers(tenant))
     }
 
-    /// One provider; `None` where nobody knows it.
+    /// One provider; `None` where nobody knows it, or the tenant does not.
     pub(crate) fn provider(&self, id: &str, tenant: Option<&str>) -> Option<ProviderView> {
         self.pumped(|state| state.provider(id, tenant))
     }
@@ -135,15 +136,15 @@ impl Aggregator {
         state.providers.upsert(info, label, now)
     }
 
-    /// The changes of providers' statuses since the last call, oldest first.
-    pub(crate) fn take_status_changes(&self) -> Vec<ProviderStatusEvent> {
-        self.pumped(|state| state.providers.take_changes())
+    /// What has become of providers' statuses since the last call.
+    pub(crate) fn take_status_changes(&self) -> StatusChanges {
+        self.pumped(State::take_status_changes)
     }
 
-    /// The current status of every provider, for a subscriber who has seen none.
-    pub(crate) fn current_statuses(&self) -> Vec<ProviderStatusEvent> {
+    /// The current status of every provider that a tenant may know of, or of all, for a subscriber who has seen none.
+    pub(crate) fn current_statuses(&self, tenant: Option<&str>) -> Vec<ProviderStatusEvent> {
         let now = self.clock.unix_seconds();
-        self.pumped(|state| state.providers.current(now))
+        self.pumped(|state| state.statuses(tenant, now))
     }
 
     /// The newest requests that a filter wants, newest first.

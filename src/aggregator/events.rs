@@ -217,10 +217,6 @@ impl Source for ProvidersEvent {
         }
     }
 
-    fn key(&self, _index: usize) -> &str {
-        self.0.tenant.as_deref().unwrap_or("")
-    }
-
     fn weight(&self) -> usize {
         size_of::<Self>() + self.0.providers.len() * (size_of::<super::ProviderView>() + 128)
     }
@@ -239,6 +235,7 @@ impl Source for ProviderStatusEvent {
         Tags {
             kind: "provider_status",
             provider: Some(&self.provider_id),
+            tenant: self.tenant.as_deref(),
             error: self.status == super::ProviderStatus::Down,
             ..Tags::default()
         }

@@ -7,9 +7,11 @@ use super::{
     cardinality::{Audience, Distinct},
     histogram::Sparse,
     points::{MINUTES, POINT_BUCKETS, Point, SECONDS, SPREAD_FIVES, SPREAD_SECONDS, Spread},
+    providers::MAX_PROVIDERS,
     rows::{BATCH, Row},
     slot::{LabelRow, ROW_BUCKETS, SLOWEST, TENANT_BUCKETS},
     state::MAX_ERRORS,
+    tenant_health::TenantHealth,
     users::{USER_BUCKETS, UserRow},
     window::slot_count,
 };
@@ -40,9 +42,12 @@ pub(crate) fn memory_ceiling(settings: &Settings, limits: &Limits) -> usize {
     let lists = (settings.recent + BATCH + MAX_ERRORS + 8_192) * (size_of::<Row>() + 64);
     let audience = (Audience::minutes(settings.user_timeout) + 1) * (Distinct::CEILING + 64);
     let names = (limits.users + 4_096) * 256;
+    let own_statuses =
+        limits.tenants * limits.providers.min(MAX_PROVIDERS) * TenantHealth::PAIR_BYTES;
     slot * slot_count(settings.window_size, settings.window_count)
         + points
         + lists
         + audience
         + names
+        + own_statuses
 }

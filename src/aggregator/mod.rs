@@ -14,6 +14,7 @@ mod logs;
 mod memory;
 mod merged;
 mod points;
+mod provider_reading;
 mod providers;
 mod reading;
 mod ring;
@@ -22,6 +23,7 @@ mod series;
 mod slot;
 mod snapshot;
 mod state;
+mod tenant_health;
 #[cfg(all(test, not(loom)))]
 mod tests;
 mod timeline;
@@ -37,7 +39,9 @@ pub use health::ProviderStatus;
 pub(crate) use json::rfc3339;
 pub(crate) use logs::LogsBatch;
 pub(crate) use memory::memory_ceiling;
-pub(crate) use providers::{ProviderInfo, ProviderStatusEvent, ProviderView, ProvidersSnapshot};
+pub(crate) use providers::{
+    ProviderInfo, ProviderStatusEvent, ProviderView, ProvidersSnapshot, StatusChanges,
+};
 pub(crate) use rows::{Errors, Requests, Rows, Slow};
 pub(crate) use series::Series;
 pub use series::SeriesPoint;

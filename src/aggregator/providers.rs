@@ -1,6 +1,6 @@
 //! Providers: what the host says about them, and how they are doing.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -9,6 +9,7 @@ use crate::collector::LabelId;
 use super::{
     health::{Health, ProviderStatus, Sample},
     json::{ms, plain_option, ratio},
+    tenant_health::Own,
     window::Window,
 };
 
@@ -80,7 +81,8 @@ pub(crate) struct ProviderView {
     pub status_reason: String,
 }
 
-/// All providers: those that the host registered, then those that were seen in traffic.
+/// All providers: those that the host registered, and those that were seen in traffic. A tenant's are those that the
+/// host registered and those in its own traffic.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub(crate) struct ProvidersSnapshot {
@@ -120,12 +122,35 @@ pub(crate) struct ProviderStatusEvent {
     pub status_reason: String,
     /// Unix seconds.
     pub timestamp: u64,
+    /// By whose requests, and for whose eyes; `None` for everybody's.
+    #[serde(skip)]
+    pub(crate) tenant: Option<Arc<str>>,
+}
+
+/// What has become of statuses since somebody asked.
+#[derive(Debug, Default)]
+pub(crate) struct StatusChanges {
+    /// By everybody's requests, oldest first.
+    pub(crate) events: Vec<ProviderStatusEvent>,
+    /// The host has said something, which every tenant may see.
+    pub(crate) by_host: bool,
+    /// Tenants for whom something has changed by their own requests.
+    pub(crate) tenants: Vec<String>,
+}
+
+impl StatusChanges {
+    /// Whether a tenant may see another status than before.
+    pub(crate) fn concern(&self, tenant: &str) -> bool {
+        self.by_host || self.tenants.iter().any(|changed| changed == tenant)
+    }
 }
 
 /// One remembered provider.
 #[derive(Debug)]
 pub(crate) struct Provider {
     pub(crate) info: ProviderInfo,
+    /// The host has named it, not only a request: then every tenant may know of it.
+    pub(crate) registered: bool,
     pub(crate) label: LabelId,
     pub(crate) health: Health,
     /// The median of its last hour, in microseconds, where there is enough to tell.
@@ -141,6 +166,7 @@ impl Provider {
                 id: id.to_owned(),
                 ..ProviderInfo::default()
             },
+            registered: false,
             label,
             health: Health::default(),
             baseline_us: None,
@@ -156,20 +182,48 @@ impl Provider {
         }
     }
 
+    /// By everybody's requests.
+    pub(crate) fn standing(&self) -> Standing<'_> {
+        Standing {
+            provider: self,
+            health: &self.health,
+            sample: &self.sample,
+        }
+    }
+
+    /// By one tenant's requests.
+    pub(crate) fn standing_for<'a>(&'a self, own: Own<'a>) -> Standing<'a> {
+        Standing {
+            provider: self,
+            health: own.health,
+            sample: own.sample,
+        }
+    }
+}
+
+/// How a provider stands, by somebody's requests: everybody's, or one tenant's.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Standing<'a> {
+    pub(crate) provider: &'a Provider,
+    pub(crate) health: &'a Health,
+    sample: &'a Sample,
+}
+
+impl Standing<'_> {
     /// The host's word, else what was derived.
     pub(crate) fn status(&self) -> ProviderStatus {
-        self.info.status.unwrap_or(self.health.status)
+        self.provider.info.status.unwrap_or(self.health.status)
     }
 
     pub(crate) fn reason(&self) -> String {
-        match self.info.status {
+        match self.provider.info.status {
             Some(_) => "set by the host".to_owned(),
             None => self.health.reason.clone(),
         }
     }
 
     pub(crate) fn score(&self) -> Option<f64> {
-        match (self.info.status, self.health.score) {
+        match (self.provider.info.status, self.health.score) {
             (Some(ProviderStatus::Disabled), _) => None,
             (Some(ProviderStatus::Down), _) => Some(0.0),
             (_, Some(score)) => Some(score),
@@ -179,19 +233,21 @@ impl Provider {
         }
     }
 
-    fn event(&self, previous_status: ProviderStatus, timestamp: u64) -> ProviderStatusEvent {
-        let status = self.status();
+    /// Its status as it is, as if it had just become it.
+    pub(crate) fn event(&self, timestamp: u64) -> ProviderStatusEvent {
+        let (provider, status) = (self.provider, self.status());
         ProviderStatusEvent {
-            provider_id: self.info.id.clone(),
-            provider_name: self.name().to_owned(),
+            provider_id: provider.info.id.clone(),
+            provider_name: provider.name().to_owned(),
             status,
-            previous_status,
+            previous_status: status,
             available: status.is_available(),
             latency_ms: self.sample.p50_us.map(ms),
             success_rate: ratio(self.sample.success, self.sample.requests),
-            message: self.info.message.clone(),
+            message: provider.info.message.clone(),
             status_reason: self.reason(),
             timestamp,
+            tenant: None,
         }
     }
 }
@@ -203,6 +259,8 @@ pub(crate) struct Providers {
     /// By label: has an entry.
     seen: Vec<bool>,
     changes: VecDeque<ProviderStatusEvent>,
+    /// The host has said something since somebody asked.
+    host_spoke: bool,
 }
 
 impl Providers {
@@ -224,20 +282,27 @@ impl Providers {
             None => return false,
         };
         self.entries[at].info = info;
+        self.entries[at].registered = true;
+        self.host_spoke = true;
         self.announce(at, now);
         true
     }
 
-    /// A provider was named by a request.
+    /// A provider was named by a request; whether it is one of those that are remembered.
     #[inline]
-    pub(crate) fn saw<'a>(&mut self, label: LabelId, id: impl FnOnce() -> Option<&'a str>) {
-        if self.seen.get(label.0 as usize).copied().unwrap_or(false) || label.0 < LabelId::FIRST {
-            return;
+    pub(crate) fn saw<'a>(&mut self, label: LabelId, id: impl FnOnce() -> Option<&'a str>) -> bool {
+        if label.0 < LabelId::FIRST {
+            return false;
         }
-        if let Some(id) = id()
-            && self.entries.len() < MAX_PROVIDERS
-        {
-            self.remember(id, label);
+        if self.seen.get(label.0 as usize).copied().unwrap_or(false) {
+            return true;
+        }
+        match id() {
+            Some(id) if self.entries.len() < MAX_PROVIDERS => {
+                self.remember(id, label);
+                true
+            }
+            _ => false,
         }
     }
 
@@ -265,12 +330,9 @@ impl Providers {
         self.changes.drain(..).collect()
     }
 
-    /// The current status of each, as if it had just changed: for a subscriber who has seen none yet.
-    pub(crate) fn current(&self, now: u64) -> Vec<ProviderStatusEvent> {
-        self.entries
-            .iter()
-            .map(|entry| entry.event(entry.status(), now))
-            .collect()
+    /// Whether the host has said something since the last call.
+    pub(crate) fn take_host_spoke(&mut self) -> bool {
+        std::mem::take(&mut self.host_spoke)
     }
 
     fn remember(&mut self, id: &str, label: LabelId) {
@@ -286,11 +348,14 @@ impl Providers {
 
     fn announce(&mut self, at: usize, now: u64) {
         let entry = &mut self.entries[at];
-        let status = entry.status();
+        let status = entry.standing().status();
         if status == entry.announced {
             return;
         }
-        let event = entry.event(entry.announced, now);
+        let event = ProviderStatusEvent {
+            previous_status: entry.announced,
+            ..entry.standing().event(now)
+        };
         entry.announced = status;
         if self.changes.len() == MAX_CHANGES {
             self.changes.pop_front();

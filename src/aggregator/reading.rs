@@ -1,4 +1,6 @@
-//! Reading the state: snapshots, breakdowns, providers, lists.
+//! Reading the state: snapshots, breakdowns, lists.
+
+use std::sync::Arc;
 
 use crate::{
     collector::{self, LabelId, LabelTable},
@@ -7,13 +9,10 @@ use crate::{
 
 use super::{
     Settings,
-    breakdown::{
-        Breakdown, BreakdownRow, Line, MAX_ROWS, ProviderStats, label_line, label_lines, user_lines,
-    },
+    breakdown::{Breakdown, BreakdownRow, Line, MAX_ROWS, label_line, label_lines, user_lines},
     counts::Counts,
     histogram::Dense,
     json::rounded,
-    providers::{Provider, ProviderView, ProvidersSnapshot},
     rows::{Errors, Requests, RowRef, Slow},
     series::{Reader, Series},
     slot::{Dimension, SLOWEST, Slot, Slowest, Totals},
@@ -55,7 +54,7 @@ impl State {
 
     fn whole_snapshot(&mut self, settings: &Settings, window: Window) -> Snapshot {
         let latency = self.latencies(|slot, histogram| histogram.merge(&slot.totals.latency));
-        let collector = std::sync::Arc::clone(&self.context.collector);
+        let collector = Arc::clone(&self.context.collector);
         let labels = collector.labels();
         let view = self.ladder.view(window);
         let mut totals = Totals::default();
@@ -194,7 +193,7 @@ impl State {
         window: Window,
         tenant: Option<&str>,
     ) -> Breakdown {
-        let collector = std::sync::Arc::clone(&self.context.collector);
+        let collector = Arc::clone(&self.context.collector);
         let labels = collector.labels();
         let own = tenant.map(|tenant| (self.tenant_label(tenant), tenant));
         let view = self.ladder.view(window);
@@ -258,40 +257,6 @@ impl State {
 
     pub(crate) fn series(&self, range: u64, step: u64) -> Series {
         self.reader().series(range, step)
-    }
-
-    pub(crate) fn providers(&mut self, tenant: Option<&str>) -> ProvidersSnapshot {
-        let window = Window::OneHour;
-        let slots = self.ladder.view(window).slots;
-        let providers: Vec<ProviderView> = self
-            .providers
-            .entries()
-            .iter()
-            .map(|provider| provider_view(provider, tenant.is_none().then_some(&slots[..])))
-            .collect();
-        ProvidersSnapshot {
-            timestamp: self.time.wall_now_us() / SECOND_US,
-            window,
-            total: providers.len(),
-            providers,
-            tenant: tenant.map(str::to_owned),
-        }
-    }
-
-    pub(crate) fn provider(&mut self, id: &str, tenant: Option<&str>) -> Option<ProviderView> {
-        let slots = self.ladder.view(Window::OneHour).slots;
-        let provider = self.providers.find(id)?;
-        Some(provider_view(
-            provider,
-            tenant.is_none().then_some(&slots[..]),
-        ))
-    }
-
-    pub(crate) fn provider_metrics(&mut self, id: &str, window: Window) -> Option<ProviderStats> {
-        let slots = self.ladder.view(window).slots;
-        let provider = self.providers.find(id)?;
-        let all = slots.iter().map(|slot| slot.totals.counts.requests).sum();
-        Some(provider_line(provider, &slots).provider(all))
     }
 
     pub(crate) fn recent(&self, filter: &Filter, limit: usize) -> Requests {
@@ -365,7 +330,7 @@ impl State {
     }
 
     /// `None`: no request ever named it, or the label table had no room.
-    fn tenant_label(&self, tenant: &str) -> Option<LabelId> {
+    pub(super) fn tenant_label(&self, tenant: &str) -> Option<LabelId> {
         find_label(&self.context.collector.labels().tenant, tenant)
     }
 }
@@ -388,43 +353,7 @@ fn newest<'a>(
         .cloned()
 }
 
-fn provider_view(provider: &Provider, slots: Option<&[&Slot]>) -> ProviderView {
-    let id = &provider.info.id;
-    let stats = slots.map(|slots| provider_line(provider, slots).provider(0));
-    let stats = stats.as_ref();
-    ProviderView {
-        id: id.clone(),
-        name: provider.name().to_owned(),
-        kind: provider.info.kind.clone(),
-        status: provider.status(),
-        health_score: provider.score(),
-        avg_latency_ms: stats.and_then(|stats| stats.avg_latency_ms),
-        supports_streaming: provider.info.supports_streaming,
-        supports_tools: provider.info.supports_tools,
-        model_count: provider.info.models,
-        last_health_check: provider.health.checked,
-        realtime_requests: stats.map(|stats| stats.total_requests),
-        realtime_success_rate: stats.and_then(|stats| stats.success_rate),
-        realtime_errors: stats.map(|stats| stats.error_count),
-        p50_ms: stats.and_then(|stats| stats.p50_ms),
-        p95_ms: stats.and_then(|stats| stats.p95_ms),
-        p99_ms: stats.and_then(|stats| stats.p99_ms),
-        ttfb_p95_ms: stats.and_then(|stats| stats.ttfb_p95_ms),
-        message: provider.info.message.clone(),
-        status_reason: provider.reason(),
-    }
-}
-
-/// Without a label of its own, a provider's requests are in `other` and can't be told apart.
-fn provider_line<'a>(provider: &'a Provider, slots: &[&Slot]) -> Line<'a> {
-    let id = &provider.info.id;
-    (provider.label.0 >= LabelId::FIRST)
-        .then(|| label_line(slots, |slot| &slot.providers, provider.label, id))
-        .flatten()
-        .unwrap_or_else(|| empty_line(id))
-}
-
-fn empty_line(key: &str) -> Line<'_> {
+pub(super) fn empty_line(key: &str) -> Line<'_> {
     Line {
         key,
         counts: Counts::default(),

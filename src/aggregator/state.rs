@@ -23,6 +23,7 @@ use super::{
     rows::{BATCH, Context, Row, RowRef, Rows},
     slot::Keys,
     snapshot::Capabilities,
+    tenant_health::TenantHealth,
     timeline::{SECOND_US, Timeline},
     users::{AlreadyHashed, User, Who},
     window::{Ladder, Window},
@@ -56,6 +57,7 @@ pub(crate) struct State {
     pub(crate) ladder: Ladder,
     pub(crate) audience: Audience,
     pub(crate) providers: Providers,
+    pub(crate) tenant_health: TenantHealth,
     pub(crate) context: Arc<Context>,
     pub(crate) capabilities: Capabilities,
     /// How often a user had to make room in a slot.
@@ -120,6 +122,7 @@ impl State {
             ),
             audience,
             providers: Providers::default(),
+            tenant_health: TenantHealth::default(),
             context: Arc::new(Context::new(collector)),
             capabilities: Capabilities::default(),
             evicted_users: 0,
@@ -165,8 +168,15 @@ impl State {
         self.capabilities.cost |= record.cost_nanos.is_some();
         self.capabilities.providers |= record.provider != LabelId::UNSET;
         let labels = self.context.collector.labels();
-        self.providers
-            .saw(record.provider, || labels.provider.resolve(record.provider));
+        let provider = record.provider;
+        let is_listed = self
+            .providers
+            .saw(provider, || labels.provider.resolve(provider));
+        if is_listed {
+            let second = now / SECOND_US;
+            self.tenant_health
+                .add(record.tenant, provider, &sample.counts, second);
+        }
 
         let text = record
             .extra
@@ -321,6 +331,7 @@ impl State {
             }
         }
         let timestamp = self.time.wall_now_us() / SECOND_US;
+        self.tenant_health.assess(now, timestamp);
         let mut histogram = Dense::default();
         for at in 0..self.providers.entries().len() {
             let label = self.providers.entries()[at].label;

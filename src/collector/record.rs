@@ -45,7 +45,7 @@ impl Record {
 /// The parts of a record that most requests do not have.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Extra {
-    /// The host's own request id (`x-request-id`), at most 128 bytes.
+    /// The host's own request id (`x-request-id`), at most 128 bytes; or one that a log line had to have.
     pub(crate) request_id: Option<Box<str>>,
     /// What the handler gave as the reason of a failure, at most 512 bytes.
     pub(crate) error_message: Option<Box<str>>,

@@ -359,11 +359,15 @@ impl RealtimeConfig {
 
     /// How many streams and sockets may be open at once. Takes 1 to 1,000,000. Defaults to 1000.
     ///
+    /// WebSockets that have yet to send their token by `auth` are not among them: they have a tenth as many places
+    /// (16 to 1024) of their own, one address a quarter of these; see the [guide](crate::guide::websocket#who-asks).
+    ///
     /// One more is refused with 503, or told to come back if it is a browser. For 5 to 10 seconds after more than a tenth
     /// of them (and more than one) left at once, the places of those who left are kept for clients that come back to go on
     /// where they were, which they show by a position (`Last-Event-ID`, `since`) or a reconnect token; newcomers are told
     /// to come back meanwhile. An open stream costs about 20 KB with `axum::serve`, and every one of them a wake-up and a
-    /// write an event.
+    /// write an event. There is room for `stats` and `providers` of as many windows, intervals and tenants as so many
+    /// clients can read at once.
     #[must_use]
     pub fn max_clients(mut self, clients: usize) -> Self {
         self.max_clients = clients;
@@ -458,10 +462,10 @@ impl RealtimeConfig {
         self
     }
 
-    /// How many messages a minute one WebSocket may send; one that goes on is told so and closed. As many calls a
-    /// minute that change something one principal may make over REST from one address (of IPv6, one /64 network), and
-    /// ask for ten times as many tickets; then the answer is 429 with `Retry-After`. Takes 1 to 1,000,000. Defaults to
-    /// 100.
+    /// How many messages a minute one WebSocket may send, in ten times as many frames, control frames included; one that
+    /// goes on is told so and closed. As many calls a minute that change something one principal may make over REST from
+    /// one address (of IPv6, one /64 network), and ask for ten times as many tickets; then the answer is 429 with
+    /// `Retry-After`. Takes 1 to 1,000,000. Defaults to 100.
     ///
     /// A call counts before its body is read, so one that is refused for what it says costs as much as one that is
     /// not. All holders of one bearer token are one principal, and only their addresses tell them apart: behind a proxy,
@@ -617,8 +621,8 @@ impl RealtimeConfig {
     }
 
     /// The proxies, as addresses or networks (`10.0.0.0/8`), whose `x-forwarded-for` tells the client's address for
-    /// [`max_clients_per_ip`](Self::max_clients_per_ip) and the rates. Everyone else's is ignored: anybody can send one. It opens
-    /// nothing: [`Access::loopback`](crate::Access::loopback) refuses forwarded requests whoever forwards them.
+    /// [`max_clients_per_ip`](Self::max_clients_per_ip), and for all else that is counted by address. Everyone else's is
+    /// ignored: anybody can send one. It opens nothing: [`Access::loopback`](crate::Access::loopback) refuses forwarded requests whoever forwards them.
     /// Defaults to none.
     #[must_use]
     pub fn trusted_proxies<T: Into<String>>(

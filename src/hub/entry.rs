@@ -14,8 +14,8 @@ use super::{channel::ChannelInfo, event::Source, position::Position};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Form(pub(crate) usize);
 
-/// How many wire forms there can be: SSE, records, and the three of WebSocket.
-pub(crate) const FORMS: usize = if cfg!(feature = "ws") { 5 } else { 2 };
+/// How many wire forms there can be: SSE, records, and the four of WebSocket.
+pub(crate) const FORMS: usize = if cfg!(feature = "ws") { 6 } else { 2 };
 
 /// One event, as an encoder sees it.
 #[derive(Debug)]

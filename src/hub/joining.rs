@@ -42,7 +42,7 @@ impl Hub {
             lock(&self.departures).back(now_us);
         }
         let beat_us = self.settings.heartbeat_interval.as_micros() as u64;
-        let id = self.next_reader.fetch_add(1, Ordering::Relaxed);
+        let id = self.readers.next();
         let reader = Arc::new(Reader::new(id, now_us, now_us + beat_us));
 
         let mut state = lock(&self.state);
@@ -94,6 +94,7 @@ impl Hub {
             rate: None,
             compressed: None,
             from_logs,
+            waker: None,
         })
     }
 

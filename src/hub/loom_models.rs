@@ -93,6 +93,7 @@ impl House {
             filter: Filter::default(),
             tenant: None,
             form: Form(0),
+            leases: Leases::default(),
         }
     }
 
@@ -228,8 +229,9 @@ fn loom_hub_view_meets_sleeper() {
             shown.show(1);
             shown.wake_slice(usize::MAX, 1);
         });
+        let mut waker = None;
         block_on(poll_fn(|cx| {
-            reader.arm(cx);
+            reader.arm(cx, &mut waker);
             match view.head() {
                 0 => std::task::Poll::Pending,
                 _ => std::task::Poll::Ready(()),
@@ -253,7 +255,8 @@ fn loom_hub_event_meets_sleeper_that_looks_too_early() {
         let read = block_on(poll_fn(|cx| match subscription.try_read() {
             Some(read) => std::task::Poll::Ready(read),
             None => {
-                subscription.reader.arm(cx);
+                let Subscription { reader, waker, .. } = &mut **subscription;
+                reader.arm(cx, waker);
                 std::task::Poll::Pending
             }
         }));
@@ -488,7 +491,7 @@ fn loom_hub_slices_pass_nobody_over() {
         let view = Arc::new(View::new(house.spec(), encode, None, 0));
         let waker = std::task::Waker::noop();
         for reader in &readers {
-            reader.arm(&std::task::Context::from_waker(waker));
+            reader.arm(&std::task::Context::from_waker(waker), &mut None);
             view.join(reader.clone());
         }
         let (others, leaving) = (view.clone(), readers[0].clone());

@@ -13,7 +13,9 @@ mod event;
 mod filter;
 mod joining;
 mod ladder;
+mod lag;
 mod log;
+mod numbers;
 mod packed;
 mod position;
 mod rate;
@@ -44,7 +46,7 @@ pub use filter::{Filter, Level, LevelFilter};
 pub use position::{Position, Start};
 pub(crate) use read::{Gap, Read, Resume};
 pub(crate) use reader::{CloseReason, Reader};
-pub(crate) use spec::{ChannelSet, ViewSpec};
+pub(crate) use spec::{ChannelSet, Lease, Leases, ViewSpec};
 pub(crate) use stats::{ChannelStats, HubStats, ResumeStats};
 pub(crate) use subscription::Subscription;
 
@@ -56,6 +58,7 @@ use crate::{
 use departures::Departures;
 use entry::Entry;
 use log::{Bounds, Log, StateLog, StreamLog};
+use numbers::Numbers;
 use times::Times;
 use view::View;
 
@@ -94,7 +97,7 @@ pub(crate) struct Hub {
     departures: Mutex<Departures>,
     /// Somebody left, or the hub was closed.
     left: Notify,
-    next_reader: AtomicU64,
+    readers: Numbers,
     counters: Counters,
 }
 
@@ -202,7 +205,7 @@ impl Hub {
             active: AtomicUsize::new(0),
             departures: Mutex::new(Departures::default()),
             left: Notify::new(),
-            next_reader: AtomicU64::new(1),
+            readers: Numbers::new(),
             counters: Counters::default(),
             settings,
         };
@@ -361,6 +364,7 @@ impl Hub {
         (!channel.info.hidden).then_some(id)
     }
 
+    #[cfg(test)]
     pub(crate) fn channel_info(&self, id: ChannelId) -> Option<Arc<ChannelInfo>> {
         lock(&self.state)
             .channels

@@ -177,16 +177,23 @@ impl Reader {
 
     /// Asks to be woken. The caller looks once more for news afterwards: either it sees them, or whoever makes
     /// them sees `armed`. Both sides store, then load what the other stored, hence `SeqCst` on all four.
-    pub(crate) fn arm(&self, cx: &Context<'_>) {
-        let mut waker = lock(&self.waker);
-        if !waker
-            .as_ref()
-            .is_some_and(|waker| waker.will_wake(cx.waker()))
-        {
-            *waker = Some(cx.waker().clone());
+    ///
+    /// `known` is the caller's copy of the waker that is here: while it is polled by the same task, no lock is taken.
+    #[inline]
+    pub(crate) fn arm(&self, cx: &Context<'_>, known: &mut Option<Waker>) {
+        match known {
+            Some(known) if known.will_wake(cx.waker()) => {}
+            _ => {
+                *known = Some(cx.waker().clone());
+                *lock(&self.waker) = Some(cx.waker().clone());
+            }
         }
-        drop(waker);
         self.armed.store(true, Ordering::SeqCst);
+    }
+
+    #[inline]
+    pub(super) fn is_armed(&self) -> bool {
+        self.armed.load(Ordering::SeqCst)
     }
 
     pub(crate) fn disarm(&self) {
@@ -250,7 +257,7 @@ impl Reader {
         stall_us: u64,
         head: u64,
     ) -> Sweep {
-        if self.armed.load(Ordering::SeqCst) {
+        if self.is_armed() {
             self.excused_us.store(now_us, Ordering::Relaxed);
         } else if stood_still_us > 0 {
             let excused_us = self.came_us() + stood_still_us;
@@ -283,7 +290,7 @@ impl Reader {
 
     /// Whether there is something for it that it has not come for in so long.
     pub(super) fn is_stuck(&self, now_us: u64, for_us: u64, head: u64) -> bool {
-        let waits = self.armed.load(Ordering::SeqCst);
+        let waits = self.is_armed();
         let behind =
             self.cursor.load(Ordering::Relaxed) < head || self.beat_due.load(Ordering::Relaxed);
         !waits && behind && now_us.saturating_sub(self.came_us()) > for_us

@@ -1,9 +1,6 @@
 //! Reading: what a view no longer has comes from the logs, with the gaps between.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::Arc,
-};
+use std::{collections::VecDeque, sync::Arc};
 
 use super::{
     Hub,
@@ -114,32 +111,5 @@ impl Hub {
         }
         subscription.cursor = to;
         subscription.reader.cursor.store(to, Ordering::Relaxed);
-    }
-
-    /// How many events each reader that is behind has before it, by the reader's number. Those of its channels are
-    /// counted, whatever its filter; snapshots do not count.
-    pub(crate) fn lags(&self) -> HashMap<u64, u64> {
-        let mut behind = HashMap::new();
-        let state = lock(&self.state);
-        for view in state.views.values() {
-            let head = view.head();
-            let logs: Vec<_> = state
-                .channels
-                .iter()
-                .filter(|channel| view.spec.wants(&channel.info))
-                .filter_map(|channel| channel.log.as_stream())
-                .collect();
-            view.for_each_reader(|reader| {
-                let cursor = reader.cursor.load(Ordering::Relaxed);
-                if cursor < head {
-                    let lag = logs
-                        .iter()
-                        .map(|log| log.held_after(cursor) + log.missed(cursor, head))
-                        .sum();
-                    behind.insert(reader.id, lag);
-                }
-            });
-        }
-        behind
     }
 }

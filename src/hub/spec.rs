@@ -1,6 +1,11 @@
 //! Specs: what a reader wants to see, which is what makes two readers share a view.
 
-use std::{collections::VecDeque, ops::Range, sync::Arc};
+use std::{
+    collections::VecDeque,
+    hash::{Hash, Hasher},
+    ops::Range,
+    sync::Arc,
+};
 
 use super::{
     channel::{ChannelId, ChannelInfo},
@@ -35,6 +40,42 @@ pub(crate) struct ViewSpec {
     /// The reader's tenant: events that are not of this tenant do not exist for it.
     pub(crate) tenant: Option<Arc<str>>,
     pub(crate) form: Form,
+    /// Of the hidden channels among them.
+    pub(crate) leases: Leases,
+}
+
+/// Keeps a hidden channel from being given up while somebody reads it, or is about to.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Lease(Arc<()>);
+
+impl Lease {
+    /// Whether anybody but its owner holds it. Where nobody does, nobody but the owner can hand it out.
+    pub(crate) fn is_held(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+}
+
+/// The leases of a spec. They make no two specs different: as long as they are held, the numbers of the channels, which
+/// are part of the spec, are nobody else's.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Leases(Vec<Lease>);
+
+impl Leases {
+    pub(crate) fn add(&mut self, lease: Lease) {
+        self.0.push(lease);
+    }
+}
+
+impl PartialEq for Leases {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Leases {}
+
+impl Hash for Leases {
+    fn hash<H: Hasher>(&self, _: &mut H) {}
 }
 
 impl ViewSpec {
@@ -54,6 +95,19 @@ impl ViewSpec {
     /// Whether an event of that tenant, or of none, exists for the reader.
     pub(crate) fn may_see(&self, tenant: Option<&str>) -> bool {
         self.tenant.is_none() || self.tenant.as_deref() == tenant
+    }
+
+    /// Which of an entry's events exist for the reader, wanted or not.
+    pub(crate) fn visible_in<'a>(&'a self, entry: &'a Entry) -> impl Iterator<Item = u32> + 'a {
+        let narrowed = match &self.tenant {
+            Some(tenant) => entry.source.narrow(&Filter::default(), Some(tenant)),
+            None => Narrowed::Whole,
+        };
+        (0..entry.len).filter(move |index| match narrowed {
+            Narrowed::Whole => self.may_see(entry.source.tags(*index as usize).tenant),
+            Narrowed::Nothing => false,
+            Narrowed::Rows(_) => true,
+        })
     }
 
     /// Whether the reader wants any of an entry's events, and may see it.

@@ -5,7 +5,7 @@ use std::{
     fmt,
     num::NonZeroU32,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
 };
 
 use bytes::Bytes;
@@ -56,6 +56,8 @@ pub(crate) struct Subscription {
     /// The verdict said that events are missing, so what is missing is told from the logs, even where the view
     /// happens to have it still.
     pub(super) from_logs: bool,
+    /// The waker that its reader has.
+    pub(super) waker: Option<Waker>,
 }
 
 /// Results of a read that gave more than one.
@@ -224,6 +226,9 @@ impl Subscription {
         if self.ended {
             return Poll::Ready(None);
         }
+        if self.still_waits(cx) {
+            return Poll::Pending;
+        }
         self.reader.polled(self.hub.coarse_now_us());
         loop {
             if let Some(spec) = self.reader.take_wish() {
@@ -234,12 +239,24 @@ impl Subscription {
             {
                 return Poll::Ready(Some(read));
             }
-            self.reader.arm(cx);
+            self.reader.arm(cx, &mut self.waker);
             if self.view.head() <= self.cursor && !self.reader.has_signal() {
                 return Poll::Pending;
             }
             self.reader.disarm();
         }
+    }
+
+    /// Whether it waits already and nobody has woken it: servers poll once more than they have to. Whoever has news for
+    /// it wakes it after that.
+    #[inline]
+    fn still_waits(&self, cx: &Context<'_>) -> bool {
+        let known = self.waker.as_ref();
+        self.reader.is_armed()
+            && known.is_some_and(|waker| waker.will_wake(cx.waker()))
+            // What its owner has changed since: nobody wakes it for that.
+            && self.queue.is_empty()
+            && self.view.head() <= self.cursor
     }
 
     /// Whether there is nothing for it: what every second poll finds, as a server polls until it has to wait.

@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use super::{recorder::Recorder, seen::Seen};
+use super::{current, recorder::Recorder, seen::Seen};
 use crate::collector::{Extra, LabelId, Method, cut};
 
 /// Longest value of a label of the host.
@@ -93,6 +93,8 @@ const HAS_TOKENS: u32 = 1 << 1;
 const HAS_COST: u32 = 1 << 2;
 const HAS_EXTRA: u32 = 1 << 3;
 const HAS_USER_TEXT: u32 = 1 << 4;
+/// Somebody may ask for the id of a request that came without.
+const FOLLOWED: u32 = 1 << 5;
 
 const UNDECIDED: u8 = 0;
 const FAILED: u8 = 1;
@@ -319,7 +321,10 @@ impl MeterState {
             method: request.method,
             http2: request.http2,
             verdict: AtomicU8::new(UNDECIDED),
-            flags: AtomicU32::new(if extra.is_some() { HAS_EXTRA } else { 0 }),
+            flags: AtomicU32::new(
+                if extra.is_some() { HAS_EXTRA } else { 0 }
+                    | if current::is_followed() { FOLLOWED } else { 0 },
+            ),
             route: AtomicU32::new(request.route.0),
             provider: AtomicU32::new(LabelId::UNSET.0),
             model: AtomicU32::new(LabelId::UNSET.0),
@@ -334,18 +339,31 @@ impl MeterState {
         }
     }
 
-    /// Whether there may be a request id, or something else that few requests have.
+    /// Whether somebody may ask for the request's id.
     #[inline]
-    pub(super) fn has_extra(&self) -> bool {
-        self.flags.load(Ordering::Relaxed) & HAS_EXTRA != 0
+    pub(super) fn may_be_asked(&self) -> bool {
+        self.flags.load(Ordering::Relaxed) & (HAS_EXTRA | FOLLOWED) != 0
     }
 
-    /// The id that the request came with. `None` as well where somebody holds the lock: this is asked in the midst of
-    /// anything.
+    /// The id that the request came with; where it came without, one that is given to it now, and is its record's.
+    /// `None` where the record has been made, and where somebody holds the lock: this is asked in the midst of anything.
     #[cfg(feature = "tracing")]
     pub(super) fn request_id(&self) -> Option<String> {
-        let extra = self.extra.try_lock().ok()?;
-        extra.as_ref()?.request_id.as_deref().map(str::to_owned)
+        let mut extra = self.extra.try_lock().ok()?;
+        let known = extra.as_ref().and_then(|extra| extra.request_id.as_deref());
+        if let Some(id) = known {
+            return Some(id.to_owned());
+        }
+        // Not for a record that is made: there would be nobody to take it along.
+        if self.flags.load(Ordering::Relaxed) & CLOSED != 0 {
+            return None;
+        }
+        let id = current::give_id();
+        extra.get_or_insert_default().request_id = Some(id.as_str().into());
+        drop(extra);
+        // As `publish`: who has closed before has not looked for it.
+        let before = self.flags.fetch_or(HAS_EXTRA, Ordering::AcqRel);
+        (before & CLOSED == 0).then_some(id)
     }
 
     fn outer(&self) -> Option<&Self> {

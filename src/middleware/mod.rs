@@ -14,10 +14,10 @@ mod service;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
-pub(crate) use body::OwnBody;
 pub use body::ResponseBody;
+pub(crate) use body::{OwnBody, OwnStream};
 #[cfg(feature = "tracing")]
-pub(crate) use current::request_id;
+pub(crate) use current::{follow, request_id};
 pub use future::ResponseFuture;
 pub use meter::{RequestMeter, Usage};
 pub(crate) use own::{Own, OwnRequestBody};

@@ -3,6 +3,7 @@
 
 mod gauges;
 mod process;
+#[cfg_attr(not(feature = "tracing"), allow(dead_code))]
 mod quiet;
 #[cfg(feature = "tracing")]
 pub(crate) mod tracing;
@@ -11,5 +12,5 @@ mod warnings;
 pub(crate) use gauges::{Gauges, SystemEvent};
 #[cfg(feature = "ws")]
 pub(crate) use quiet::Quiet;
-pub(crate) use quiet::QuietBody;
+pub(crate) use quiet::quiet;
 pub(crate) use warnings::{Warning, Warnings};

@@ -4,11 +4,14 @@
 //! Two ways to be quiet: for a while on this thread, and for good on a task that serves one of our streams. The second
 //! reaches what a server, a TLS library or a layer of the host's says behind our back: the socket is written when our
 //! part of the task has returned.
+//!
+//! Neither reaches the task that writes an HTTP/2 connection. It polls no body of ours, the service may be called on
+//! another one (it is, by hyper-util's adapter), and it writes for the host's own streams as well. What can't be told from
+//! the host's lines is told: holding back by a guess would lose some of these. The host leaves such a target out by name.
 
 use std::{
     cell::Cell,
     collections::HashMap,
-    pin::Pin,
     sync::{
         LazyLock, PoisonError, RwLock,
         atomic::{AtomicUsize, Ordering},
@@ -16,8 +19,10 @@ use std::{
     task::{Context, Poll},
 };
 
-use http_body::{Body, Frame, SizeHint};
+use bytes::Bytes;
 use tokio::task;
+
+use crate::middleware::OwnStream;
 
 thread_local! {
     static DEPTH: Cell<u32> = const { Cell::new(0) };
@@ -65,7 +70,14 @@ pub(crate) fn is_quiet() -> bool {
     task::try_id().is_some_and(|task| serving.contains_key(&task))
 }
 
-/// A body of ours, whose task is quiet until it is dropped.
+/// A body of ours, whose task is quiet until it is dropped. Without the feature `tracing` nobody listens.
+pub(crate) fn quiet(body: impl OwnStream) -> impl OwnStream {
+    #[cfg(feature = "tracing")]
+    let body = QuietBody::new(body);
+    body
+}
+
+/// See [`quiet`].
 #[derive(Debug)]
 pub(crate) struct QuietBody<B> {
     body: B,
@@ -78,10 +90,8 @@ impl<B> QuietBody<B> {
     }
 
     /// Servers poll a body on the task that writes it.
+    #[inline]
     fn settle(&mut self) {
-        if !cfg!(feature = "tracing") {
-            return;
-        }
         let here = task::try_id();
         if self.task == here {
             return;
@@ -110,25 +120,12 @@ impl<B> QuietBody<B> {
     }
 }
 
-impl<B: Body + Unpin> Body for QuietBody<B> {
-    type Data = B::Data;
-    type Error = B::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+impl<B: OwnStream> OwnStream for QuietBody<B> {
+    #[inline]
+    fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         self.settle();
         let _quiet = Quiet::enter();
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.body.poll_bytes(cx)
     }
 }
 

@@ -1,8 +1,8 @@
 //! The host's own log: a `tracing` layer that makes `log` events of its lines.
 //!
 //! Three things keep it from feeding on itself. Our own targets are no lines; nothing is while we deliver (see
-//! [`quiet`](super::quiet)) or while a line is being made; and what libraries of the network say below `info` is not:
-//! every delivery of a line makes some of that.
+//! [`quiet`](super::quiet), also for what that does not reach) or while a line is being made; and what libraries of the
+//! network say below `info` is not: every delivery of a line makes some of that.
 
 use std::{
     error::Error,
@@ -38,7 +38,8 @@ pub(crate) struct Sink {
     pub(crate) hub: Weak<Hub>,
     pub(crate) channel: ChannelId,
     pub(crate) clock: Clock,
-    /// Of the request that the current task works for, where no field says it.
+    /// Of the request that the current task works for, where no field says it; what it came with, or what its record will
+    /// have.
     pub(crate) request_id: fn() -> Option<String>,
 }
 

@@ -284,7 +284,7 @@ impl Connections {
         }
     }
 
-    /// How clients and admins call it: `<instance>-<number>`.
+    /// How clients and admins call it: `<instance>-<number>`. The number says nothing of others.
     pub(crate) fn name_of(&self, connection: &Connection) -> String {
         format!("{}-{}", self.instance, connection.reader.id)
     }
@@ -301,7 +301,7 @@ impl Connections {
         let mut connections: Vec<_> = lock(&self.table).by_id.values().cloned().collect();
         connections
             .retain(|connection| tenant.is_none() || connection.principal.tenant_id() == tenant);
-        connections.sort_unstable_by_key(|connection| connection.reader.id);
+        connections.sort_unstable_by_key(|connection| (connection.since_us, connection.reader.id));
         let lags = hub.lags();
         let now_us = self.clock.now_us();
         let now = self.clock.unix_seconds();

@@ -30,6 +30,9 @@ pub(crate) const WS_DEFLATED_FORM: Form = Form(3);
 /// Envelopes as MessagePack in binary frames.
 #[cfg(feature = "ws")]
 pub(crate) const WS_PACKED_FORM: Form = Form(4);
+/// The same, deflated where that makes them shorter.
+#[cfg(feature = "ws")]
+pub(crate) const WS_PACKED_DEFLATED_FORM: Form = Form(5);
 
 /// What a WebSocket gets by default.
 #[cfg(feature = "ws")]
@@ -47,13 +50,16 @@ pub(crate) fn encoders() -> [Encoder; FORMS] {
 /// The encoders, by form.
 #[cfg(feature = "ws")]
 pub(crate) fn encoders() -> [Encoder; FORMS] {
-    use super::ws::envelope::{encode_deflated, encode_packed, encode_text};
+    use super::ws::envelope::{
+        encode_deflated, encode_packed, encode_packed_deflated, encode_text,
+    };
     [
         sse::encode,
         encode_record,
         encode_text,
         encode_deflated,
         encode_packed,
+        encode_packed_deflated,
     ]
 }
 

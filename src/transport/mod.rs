@@ -8,6 +8,7 @@ mod connections;
 #[cfg(feature = "dashboard")]
 mod dashboard;
 mod forms;
+mod kinds;
 mod names;
 mod params;
 mod query;

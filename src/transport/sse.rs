@@ -1,23 +1,20 @@
 //! Server-sent events: framing and the body of a stream (WHATWG HTML, section 9.2).
 
 use std::{
-    convert::Infallible,
     fmt::Write as _,
-    pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
 use bytes::{BufMut, Bytes};
 use http::{HeaderValue, Response, header};
-use http_body::{Body, Frame as BodyFrame, SizeHint};
 use serde::Serialize;
 
 use super::{answer::Answer, compress::GzipStream};
 use crate::{
     hub::{Dialect, Frame, Gap, Position, Read, Subscription},
     json_line::escape_line_separators,
-    middleware::OwnBody,
+    middleware::{OwnBody, OwnStream},
 };
 
 /// Appends one event in the SSE wire form: `id`, `event` and `data` once each, one space behind the colon, LF.
@@ -130,6 +127,15 @@ impl SseBody {
         }
     }
 
+    #[cold]
+    fn take_first(&mut self) -> Option<Bytes> {
+        let first = self.first.take()?;
+        Some(match &mut self.gzip {
+            Some(gzip) => gzip.begin(&first),
+            None => first,
+        })
+    }
+
     /// What the client is sent: the frame itself, or its place in a gzip stream.
     fn bytes(&mut self, read: Read) -> Bytes {
         let Some(mut gzip) = self.gzip.take() else {
@@ -194,31 +200,19 @@ struct Drain {
     retry_ms: u64,
 }
 
-impl Body for SseBody {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<BodyFrame<Bytes>, Infallible>>> {
-        if let Some(first) = self.first.take() {
-            let first = match &mut self.gzip {
-                Some(gzip) => gzip.begin(&first),
-                None => first,
-            };
-            return Poll::Ready(Some(Ok(BodyFrame::data(first))));
+impl OwnStream for SseBody {
+    #[inline]
+    fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        if self.first.is_some() {
+            return Poll::Ready(self.take_first());
         }
-        let read = ready!(self.subscription.poll_read(cx));
-        Poll::Ready(read.map(|read| Ok(BodyFrame::data(self.bytes(read)))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        false
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::default()
+        let bytes = match ready!(self.subscription.poll_read(cx)) {
+            // The usual one first.
+            Some(Read::Events(bytes)) if self.gzip.is_none() => bytes,
+            Some(read) => self.bytes(read),
+            None => return Poll::Ready(None),
+        };
+        Poll::Ready(Some(bytes))
     }
 }
 

@@ -17,10 +17,10 @@ use super::{
 use crate::{
     access::{Principal, Resume, TokenError},
     aggregator::Window,
-    hub::{ChannelId, ChannelSet, Form, Hub, Refused, Start, ViewSpec},
+    hub::{ChannelId, ChannelSet, Form, Hub, Leases, Refused, Start, ViewSpec},
     middleware::OwnBody,
     runtime::{Runtime, Variant},
-    telemetry::QuietBody,
+    telemetry::quiet,
 };
 
 /// What a stream is asked for.
@@ -183,7 +183,7 @@ pub(crate) fn open(
     let first = sse::established(&first, &subscription);
     let body = SseBody::new(first, subscription, gzip);
     Ok(head(
-        OwnBody::stream(QuietBody::new(body)),
+        OwnBody::stream(quiet(body)),
         token.as_deref(),
         is_gzip,
     ))
@@ -223,6 +223,7 @@ pub(crate) fn view_spec(
         }
         (own, asked) => own.or(asked.as_ref()).cloned(),
     };
+    let mut leases = Leases::default();
     let all = selection.names.iter().any(|name| name == "all");
     // Also those that `all` would hide: a selection is kept, and goes into a token, so it holds nothing but channels.
     for name in selection.names.iter().filter(|name| *name != "all") {
@@ -231,7 +232,7 @@ pub(crate) fn view_spec(
     if all && principal.may_read("all") {
         let mut replaced = Vec::new();
         for id in [runtime.built_in.stats, runtime.built_in.providers] {
-            let variant = variant_of(runtime, id, &stats, tenant.as_ref())?;
+            let variant = variant_of(runtime, id, &stats, tenant.as_ref(), &mut leases)?;
             if variant != id {
                 replaced.push((id, variant));
             }
@@ -245,6 +246,7 @@ pub(crate) fn view_spec(
             filter,
             tenant,
             form,
+            leases,
         });
     }
     let mut ids = Vec::new();
@@ -255,7 +257,13 @@ pub(crate) fn view_spec(
     };
     names.retain(|name| principal.may_read(name));
     for id in names.iter().filter_map(|name| runtime.hub.channel_id(name)) {
-        ids.push(variant_of(runtime, id, &stats, tenant.as_ref())?);
+        ids.push(variant_of(
+            runtime,
+            id,
+            &stats,
+            tenant.as_ref(),
+            &mut leases,
+        )?);
     }
     ids.sort_unstable();
     ids.dedup();
@@ -264,6 +272,7 @@ pub(crate) fn view_spec(
         filter,
         tenant,
         form,
+        leases,
     })
 }
 
@@ -273,6 +282,7 @@ fn variant_of(
     id: ChannelId,
     stats: &params::StatsParams,
     tenant: Option<&Arc<str>>,
+    leases: &mut Leases,
 ) -> Result<ChannelId, Refusal> {
     let variant = if id == runtime.built_in.stats {
         let window = stats.window.unwrap_or_default();
@@ -293,7 +303,7 @@ fn variant_of(
     } else {
         return Ok(id);
     };
-    runtime.variant(variant).map_err(|error| {
+    runtime.variant(variant, leases).map_err(|error| {
         Refusal::new(
             http::StatusCode::SERVICE_UNAVAILABLE,
             "too_many_variants",

@@ -23,10 +23,59 @@ async fn the_first_message_has_the_fields_of_a_stream() {
     let stats = host.data("/api/realtime/hub/stats").await;
     assert_eq!(stats["transports"], json!({"sse": 1, "websocket": 1}));
     let info = host.data("/api/realtime/info").await;
-    assert_eq!(
-        info["transports"]["websocket"],
-        json!({"enabled": true, "endpoint": "/ws"})
+    assert_fields(
+        &info["transports"]["websocket"],
+        json!({
+            "enabled": true, "endpoint": "/ws", "extensions": ["permessage-deflate"],
+            "subprotocols": ["json", "msgpack", "bearer.<token>"],
+        }),
     );
+}
+
+#[tokio::test]
+async fn what_can_be_said_is_listed() {
+    let host = host().await;
+    let transports = host.data("/api/realtime/info").await["transports"].clone();
+    let listed = |of: &Value| -> Vec<String> { serde_json::from_value(of.clone()).unwrap() };
+    let types = &transports["websocket"]["message_types"];
+    let (taken, told) = (listed(&types["in"]), listed(&types["out"]));
+    let events = listed(&transports["sse"]["event_types"]);
+    let mut socket = Socket::open(host.address, "/ws/all").await;
+    let mut stream = host.stream("/stream/all").await;
+    host.rt
+        .provider("p")
+        .status(ProviderStatus::Healthy)
+        .upsert();
+    host.rt.log(Level::Info, "a", "b");
+    host.get("/chat").await;
+    // Each of them does something, if only to be told what it lacks.
+    for kind in &taken {
+        socket.ask(kind, json!({"since": "earliest"})).await;
+    }
+    socket
+        .ask("unsubscribe", json!({"channels": ["system"]}))
+        .await;
+    let mut seen = std::collections::HashSet::new();
+    while ["request", "log", "provider_status", "unsubscribed", "error"]
+        .iter()
+        .any(|kind| !seen.contains(*kind))
+    {
+        let envelope = socket.next().await;
+        let kind = envelope["type"].as_str().unwrap().to_owned();
+        assert!(told.contains(&kind), "{kind} is not in {told:?}");
+        assert_ne!(envelope["data"]["code"], "unknown_type", "{envelope:#}");
+        seen.insert(kind);
+    }
+    stream
+        .wait_until("the request", |event| {
+            assert!(
+                events.contains(&event.name),
+                "{} is not in {events:?}",
+                event.name
+            );
+            event.name == "requests"
+        })
+        .await;
 }
 
 #[tokio::test]

@@ -263,14 +263,22 @@ async fn one_that_sends_too_much_is_let_go() {
         .filter(|envelope| envelope["type"] == "pong")
         .count();
     assert_eq!(pongs, 20);
-    assert_eq!(envelopes.last().unwrap()["data"]["code"], "rate_limited");
+    let said = |envelopes: &[Value], what: &str| {
+        let error = &envelopes.last().unwrap()["data"];
+        assert_eq!(error["code"], "rate_limited");
+        let message = error["message"].as_str().unwrap();
+        assert!(message.contains(what), "{message}");
+    };
+    said(&envelopes, "more than 20 messages a minute");
     assert_eq!(closed.code, Some(4102));
-    // Frames that are no messages cost as well.
+    // Frames that are no messages cost as well, and have a limit of their own.
     let mut socket = Socket::open(host.address, "/ws").await;
     for _ in 0..300 {
         socket.send_raw(Message::Ping("".into())).await;
     }
-    assert_eq!(socket.rest().await.1.code, Some(4102));
+    let (envelopes, closed) = socket.rest().await;
+    said(&envelopes, "more than 200 frames a minute");
+    assert_eq!(closed.code, Some(4102));
     witness.notices_nothing(&host).await;
 }
 

@@ -199,7 +199,8 @@ async fn credentials_that_run_out_end_the_connection() {
     let host = host_with(RealtimeConfig::new(access)).await;
     let (envelopes, closed) = Socket::open(host.address, "/ws").await.rest().await;
     assert_eq!(types(&envelopes), ["connection_established", "drain"]);
-    assert_eq!(envelopes[1]["data"]["reason"], "expired");
+    // The same client is not to come back, so it is not told when.
+    assert_eq!(envelopes[1]["data"], json!({"reason": "expired"}));
     assert_eq!(closed.code, Some(4001));
 }
 
@@ -279,7 +280,10 @@ async fn a_socket_is_a_connection_like_a_stream() {
     );
     let mut taken = Socket::open_with(host.address, &again, &ana).await;
     let (envelopes, closed) = socket.rest().await;
-    assert_eq!(envelopes.last().unwrap()["data"]["reason"], "replaced");
+    assert_eq!(
+        envelopes.last().unwrap()["data"],
+        json!({"reason": "replaced"})
+    );
     assert_eq!(closed.code, Some(4009));
     drop(other);
 
@@ -291,7 +295,10 @@ async fn a_socket_is_a_connection_like_a_stream() {
     )
     .await;
     let (envelopes, closed) = taken.rest().await;
-    assert_eq!(envelopes.last().unwrap()["data"]["reason"], "kicked");
+    assert_eq!(
+        envelopes.last().unwrap()["data"],
+        json!({"reason": "kicked"})
+    );
     assert_eq!(closed.code, Some(4008));
 }
 
@@ -324,4 +331,46 @@ async fn a_new_token_for_the_same_one_prolongs_and_one_for_another_does_not() {
     assert_eq!(ended.rest().await.1.code, Some(4001));
     publish(&host, 1);
     assert_eq!(items(&mut kept, 1).await, [1]);
+}
+
+#[tokio::test]
+async fn a_check_sees_all_of_the_handshake_and_less_at_an_auth() {
+    #[derive(Clone)]
+    struct OfTheHost;
+
+    let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let access = {
+        let seen = seen.clone();
+        Access::check(move |parts| {
+            let has = |name: &str| parts.headers.contains_key(name);
+            let extension = parts.extensions.get::<OfTheHost>().is_some();
+            let known = has("authorization");
+            let sees = (has("cookie"), has("user-agent"), has("x-who"), extension);
+            seen.lock().unwrap().push(sees);
+            async move {
+                match known {
+                    true => Ok(Principal::viewer("ana")),
+                    false => Err(Denied::unauthenticated()),
+                }
+            }
+        })
+    };
+    let host = Host::mounted(RealtimeConfig::new(access), |realtime| {
+        app().layer(realtime).layer(axum::Extension(OfTheHost))
+    })
+    .await;
+    let headers = [("cookie", "a=b"), ("user-agent", "u"), ("x-who", "w")];
+    let mut socket = Socket::open_with(host.address, "/ws", &headers).await;
+    socket.ask("auth", json!({"token": "first"})).await;
+    socket.wait_for("connection_established").await;
+    socket.ask("auth", json!({"token": "prolongs"})).await;
+    socket.wait_for("subscribed").await;
+    assert_eq!(
+        *seen.lock().unwrap(),
+        [
+            (true, true, true, true),
+            (false, false, true, true),
+            (false, false, true, false)
+        ]
+    );
 }

@@ -9,6 +9,7 @@ mod events;
 mod frames;
 mod identity;
 mod messages;
+mod slow_checks;
 mod upgrade;
 mod ways;
 

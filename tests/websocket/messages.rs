@@ -277,6 +277,40 @@ async fn a_position_in_the_url_holds_for_the_first_that_is_read() {
 }
 
 #[tokio::test]
+async fn a_position_in_a_message_holds_for_the_first_that_is_read_as_well() {
+    let host = host().await;
+    for n in 0..6 {
+        publish(&host, n);
+    }
+    // The message is newer than the URL.
+    for path in ["/ws", "/ws?since=n:2"] {
+        let mut socket = Socket::open(host.address, path).await;
+        socket.wait_for("connection_established").await;
+        socket.ask("resume", json!({"since": "n:4"})).await;
+        let kept = socket.wait_for("subscribed").await["data"].clone();
+        assert_eq!(kept["channels"], json!([]), "{path}");
+        // Nothing goes on yet, so there is no verdict about it.
+        assert!(kept["resume"].is_null(), "{path}: {kept}");
+        let subscribe = json!({"channels": ["news"]});
+        socket.ask("subscribe", subscribe.clone()).await;
+        let subscribed = socket.wait_for("subscribed").await;
+        assert_fields(
+            &subscribed["data"]["resume"],
+            json!({"verdict": "full", "replayed": 4}),
+        );
+        assert_eq!(items(&mut socket, 4).await, [2, 3, 4, 5], "{path}");
+        // Also where nothing is read any more.
+        socket.ask("unsubscribe", subscribe.clone()).await;
+        socket.wait_for("unsubscribed").await;
+        socket.ask("resume", json!({"since": "n:1"})).await;
+        socket.wait_for("subscribed").await;
+        socket.ask("subscribe", subscribe).await;
+        socket.wait_for("subscribed").await;
+        assert_eq!(items(&mut socket, 1).await, [5], "{path}");
+    }
+}
+
+#[tokio::test]
 async fn a_reconnect_token_that_is_no_good_is_said_to_be_and_reads_what_the_url_names() {
     let host = host().await;
     for path in [

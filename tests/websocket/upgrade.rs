@@ -161,6 +161,9 @@ async fn compression_can_be_refused() {
         let (status, headers) = host.connect().await.head(request).await;
         assert_eq!(status, 101);
         assert_eq!(headers.contains_key("sec-websocket-extensions"), expected);
+        let info = host.data("/api/realtime/info").await;
+        let extensions = info["transports"]["websocket"]["extensions"].clone();
+        assert_eq!(extensions == json!(["permessage-deflate"]), expected);
     }
 }
 

@@ -33,6 +33,65 @@ async fn one_that_negotiates_compression_gets_the_same_smaller() {
     }
 }
 
+/// What a deflated frame's payload says, as a client inflates it that keeps no window.
+fn inflated(mut payload: Vec<u8>) -> Vec<u8> {
+    use flate2::{Decompress, FlushDecompress};
+
+    payload.extend_from_slice(&[0, 0, 0xFF, 0xFF]);
+    let mut message = Vec::with_capacity(64 * 1024);
+    Decompress::new(false)
+        .decompress_vec(&payload, &mut message, FlushDecompress::Sync)
+        .unwrap();
+    message
+}
+
+#[tokio::test]
+async fn the_window_that_is_asked_for_is_the_whole_one_or_the_next_offer_is_taken() {
+    let host = host().await;
+    let whole = "permessage-deflate; server_max_window_bits=15";
+    let fallback = "permessage-deflate; server_max_window_bits=10, permessage-deflate";
+    let small = "permessage-deflate; server_max_window_bits=10";
+    for (offer, answer, first) in [
+        (whole, "; server_max_window_bits=15\r\n", TEXT | 0x40),
+        (fallback, "client_no_context_takeover\r\n", TEXT | 0x40),
+        (small, "", TEXT),
+    ] {
+        let offered = format!("Sec-WebSocket-Extensions: {offer}\r\n");
+        let mut frames = Frames::open_with(host.address, "/ws/news", &offered).await;
+        let agreed = frames.head.contains("sec-websocket-extensions");
+        assert_eq!(agreed, !answer.is_empty(), "{offer}: {}", frames.head);
+        assert!(frames.head.contains(answer), "{offer}: {}", frames.head);
+        frames.message().await;
+        let long = json!({"text": "x".repeat(10_000)});
+        host.rt.publish(Event::new("news", "Item", &long)).unwrap();
+        assert_eq!(frames.next().await.unwrap().0, first, "{offer}");
+    }
+}
+
+#[tokio::test]
+async fn messagepack_is_deflated_where_that_was_agreed_on() {
+    let host = host().await;
+    let agreed =
+        "Sec-WebSocket-Protocol: msgpack\r\nSec-WebSocket-Extensions: permessage-deflate\r\n";
+    let mut packed = Frames::open_with(host.address, "/ws/news", agreed).await;
+    assert!(packed.head.contains("sec-websocket-extensions"));
+    packed.next().await.unwrap();
+    let mut plain = Frames::open(host.address, "/ws/news").await;
+    plain.message().await;
+    for text in ["x".repeat(10_000), "short".to_owned()] {
+        let data = json!({"text": text});
+        host.rt.publish(Event::new("news", "Item", &data)).unwrap();
+        let (first, payload) = packed.next().await.unwrap();
+        let item: Value = match first {
+            BINARY => rmp_serde::from_slice(&payload).unwrap(),
+            _ => rmp_serde::from_slice(&inflated(payload)).unwrap(),
+        };
+        let deflates = text.len() > 1000;
+        assert_eq!(first, BINARY | if deflates { 0x40 } else { 0 });
+        assert_eq!(item, plain.message().await);
+    }
+}
+
 #[tokio::test]
 async fn messagepack_by_subprotocol() {
     let host = host().await;

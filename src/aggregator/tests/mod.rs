@@ -8,6 +8,7 @@ mod merged;
 mod providers;
 mod shapes;
 mod sums;
+mod tenants;
 mod time;
 
 use std::sync::Arc;

@@ -17,7 +17,7 @@ fn upsert(house: &mut House, info: ProviderInfo) -> bool {
 }
 
 fn status(house: &House, id: &str) -> ProviderStatus {
-    house.state.providers.find(id).unwrap().status()
+    house.state.providers.find(id).unwrap().standing().status()
 }
 
 #[test]

@@ -441,7 +441,7 @@ fn providers_are_what_seed_000_prints() {
         (&json!("healthy"), &json!(true))
     );
     assert_eq!(change.tags(0).provider, Some("provider-uuid"));
-    assert_eq!(house.state.providers.current(9).len(), 1);
+    assert_eq!(house.state.statuses(None, 9).len(), 1);
 }
 
 #[test]

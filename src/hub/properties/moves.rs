@@ -84,6 +84,7 @@ impl World {
             filter,
             tenant,
             form: Form(0),
+            leases: Leases::default(),
         }
     }
 

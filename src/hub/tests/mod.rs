@@ -2,6 +2,7 @@
 
 mod changing;
 mod ladder;
+mod lags;
 mod leaving;
 mod sequence;
 
@@ -133,6 +134,7 @@ pub(super) fn spec(channels: &[ChannelId]) -> ViewSpec {
         filter: Filter::default(),
         tenant: None,
         form: Form(0),
+        leases: Leases::default(),
     }
 }
 

@@ -6,7 +6,7 @@ use super::support::Observed;
 use crate::{
     collector::Method,
     middleware::{
-        current::{Entered, request_id},
+        current::{Entered, follow, request_id},
         meter::{MeterState, RequestHead},
     },
 };
@@ -54,4 +54,34 @@ fn the_end_of_a_thread_is_survived_in_either_order() {
         });
         thread.join().unwrap();
     }
+}
+
+#[test]
+fn a_request_without_an_id_is_given_one_that_its_record_has() {
+    let observed = Observed::new();
+    let begin = || {
+        let head = RequestHead {
+            method: Method::Get,
+            http2: false,
+            bytes: None,
+            route: observed.recorder.route(None, &http::Extensions::new()),
+            request_id: None,
+        };
+        Arc::new(MeterState::new(observed.recorder.clone(), None, head))
+    };
+    follow();
+    let (asked, other, late) = (begin(), begin(), begin());
+    let id_of = |state: &Arc<MeterState>| {
+        let _entered = Entered::enter(state);
+        request_id()
+    };
+    let id = id_of(&asked);
+    assert!(id.is_some());
+    assert_eq!(id_of(&asked), id);
+    assert_ne!(id_of(&other), id);
+    let recorded = asked.close().extra.and_then(|extra| extra.request_id);
+    assert_eq!(recorded.as_deref(), id.as_deref());
+    // Nobody would find what is given after the record.
+    assert!(late.close().extra.is_none());
+    assert_eq!(id_of(&late), None);
 }

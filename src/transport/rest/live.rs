@@ -11,7 +11,7 @@ use crate::{
     hub::{ChannelStats, HubStats},
     transport::{
         answer::{Answer, Refusal, data},
-        params,
+        kinds, params,
     },
 };
 
@@ -23,6 +23,12 @@ pub(super) fn info(ask: &Ask<'_>) -> Result<Answer, Refusal> {
     channels.retain(|name| ask.caller.principal.may_read(name));
     let compresses = ask.runtime.hub.compressor().is_some();
     let encodings: &[&str] = if compresses { &["gzip"] } else { &[] };
+    let deflates = mounts.ws.is_some() && config.ws_deflate;
+    let extensions: &[&str] = if deflates {
+        &["permessage-deflate"]
+    } else {
+        &[]
+    };
     // What is compiled in. Whether it is switched on stands with the transports.
     let features: Vec<&str> = [
         ("axum", cfg!(feature = "axum")),
@@ -44,8 +50,19 @@ pub(super) fn info(ask: &Ask<'_>) -> Result<Answer, Refusal> {
         "position": ask.position,
         "channels": channels,
         "transports": {
-            "sse": {"enabled": true, "endpoint": mounts.stream, "encodings": encodings},
-            "websocket": {"enabled": mounts.ws.is_some(), "endpoint": mounts.ws},
+            "sse": {
+                "enabled": true,
+                "endpoint": mounts.stream,
+                "encodings": encodings,
+                "event_types": kinds::EVENTS,
+            },
+            "websocket": {
+                "enabled": mounts.ws.is_some(),
+                "endpoint": mounts.ws,
+                "subprotocols": ["json", "msgpack", "bearer.<token>"],
+                "extensions": extensions,
+                "message_types": {"in": kinds::MESSAGES_IN, "out": kinds::MESSAGES_OUT},
+            },
         },
         "endpoints": {
             "stream": mounts.stream,
@@ -186,12 +203,14 @@ pub(super) fn overview(ask: &Ask<'_>) -> Result<Answer, Refusal> {
         "metrics": snapshot,
         "providers": providers,
         "alerts": [],
-        "health": {
+        "health": {"hub": part(accepting)},
+    });
+    // A tenant is told nothing that follows from what others do.
+    if ask.tenant().is_none() {
+        overview["health"] = json!({
             "hub": part(accepting && hub.inbox_used < hub.inbox_capacity),
             "collector": part(totals.dropped == 0),
-        },
-    });
-    if ask.tenant().is_none() {
+        });
         overview["connections"] = json!(hub.total_clients);
         overview["system"] = json!(runtime.system_event());
     }

@@ -5,7 +5,7 @@ use std::{future::poll_fn, sync::Arc, time::Duration};
 use serde_json::{Value, json};
 
 use crate::{
-    hub::{ChannelConfig, ChannelSet, Filter, Form, Read, Start, ViewSpec},
+    hub::{ChannelConfig, ChannelSet, Filter, Form, Leases, Read, Start, ViewSpec},
     publish::Event,
     runtime::Runtime,
     transport::{
@@ -72,6 +72,7 @@ async fn probe(
         filter: Filter::default(),
         tenant: None,
         form,
+        leases: Leases::default(),
     };
     let mut subscription = runtime
         .hub

@@ -6,6 +6,7 @@ use super::codec::msgpack;
 use crate::{
     refusal::shown,
     transport::{
+        kinds::MESSAGES_IN,
         names::{MAX_NAMES, bounded},
         params::{CRITERIA, PACE},
         query::Query,
@@ -109,7 +110,8 @@ impl Command {
                 return Err(Fault::new(
                     "unknown_type",
                     format!(
-                        "type '{kind}' is not known; known are subscribe, unsubscribe, ping, pong, auth, resume"
+                        "type '{kind}' is not known; known are {}",
+                        MESSAGES_IN.join(", ")
                     ),
                 ));
             }
@@ -160,12 +162,23 @@ fn unknown<'a>(names: impl Iterator<Item = &'a String>) -> Option<String> {
     }
 }
 
+/// What the list of channels may be called.
+const NAMES: [&str; 3] = ["channels", "metrics", "rooms"];
+
 /// `channels`, or one of its other names.
 fn names(data: &mut Map<String, Value>) -> Result<Vec<String>, Fault> {
     let wrong = || Fault::bad("'channels' takes a list of channels");
-    let listed = ["channels", "metrics", "rooms"]
+    let given: Vec<&str> = NAMES
         .into_iter()
-        .find_map(|name| data.remove(name));
+        .filter(|name| data.contains_key(*name))
+        .collect();
+    if let [first, others @ .., last] = &given[..] {
+        let others: String = others.iter().map(|name| format!(", '{name}'")).collect();
+        return Err(Fault::bad(format!(
+            "'{first}'{others} and '{last}' are names of one member: give one of them"
+        )));
+    }
+    let listed = given.first().and_then(|name| data.remove(*name));
     let names: Vec<String> = match listed {
         Some(Value::String(name)) => vec![name],
         Some(Value::Array(names)) => {
@@ -311,6 +324,11 @@ mod tests {
                 "{said}"
             );
         }
+        let said = message(r#"{"type":"subscribe","data":{"channels":["a"],"metrics":["b"]}}"#);
+        assert_eq!(
+            said,
+            "'channels' and 'metrics' are names of one member: give one of them"
+        );
         let long = format!(
             r#"{{"type":"subscribe","data":{{"channels":["a"],"{}":1}}}}"#,
             "x".repeat(9_000)

@@ -26,10 +26,19 @@ pub(crate) fn encode_deflated(frame: &Frame<'_>, out: &mut Vec<u8>) {
 
 /// Appends one event as MessagePack in a binary frame.
 pub(crate) fn encode_packed(frame: &Frame<'_>, out: &mut Vec<u8>) {
-    let packed = msgpack::from_json(&payload(frame, true))
+    write_frame(out, Opcode::Binary, &packed(frame));
+}
+
+/// The same, deflated where that is shorter.
+pub(crate) fn encode_packed_deflated(frame: &Frame<'_>, out: &mut Vec<u8>) {
+    write_deflated(out, Opcode::Binary, &packed(frame));
+}
+
+fn packed(frame: &Frame<'_>) -> Vec<u8> {
+    msgpack::from_json(&payload(frame, true))
         // JSON that is nested deeper than we read; without its data the client still learns of the event.
-        .or_else(|_| msgpack::from_json(&payload(frame, false)));
-    write_frame(out, Opcode::Binary, &packed.unwrap_or_default());
+        .or_else(|_| msgpack::from_json(&payload(frame, false)))
+        .unwrap_or_default()
 }
 
 /// Names of types and channels are checked when they are given, and need no escapes.

@@ -24,6 +24,7 @@ use serde_json::json;
 use tokio::time::Sleep;
 
 pub(super) use entrance::{Entered, Lobby, Opening};
+use hearing::TooMuch;
 use identity::Pending;
 
 use super::{
@@ -257,7 +258,7 @@ impl Session {
                     Ok((used, message)) => {
                         bytes = &mut bytes[used..];
                         if self.closing.is_none() && !self.frames.take(frames, self.heard_us) {
-                            self.too_much();
+                            self.too_much(TooMuch::Frames);
                         }
                         if let Some(message) = message {
                             self.hear(message);

@@ -6,10 +6,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header, reques
 use hyper::{ext::Protocol, upgrade::OnUpgrade};
 
 use super::{
-    codec::{
-        extensions::Deflate,
-        handshake::{self, Accepted, Encoding},
-    },
+    codec::handshake::{self, Accepted, Encoding},
     reading::Reading,
     session::{Entered, Lobby, Opening, Session, Terms},
 };
@@ -19,7 +16,7 @@ use crate::{
     middleware::OwnBody,
     transport::{
         answer::{Answer, Refusal},
-        forms::{WS_DEFLATED_FORM, WS_PACKED_FORM, WS_TEXT_FORM},
+        forms::{WS_DEFLATED_FORM, WS_PACKED_DEFLATED_FORM, WS_PACKED_FORM, WS_TEXT_FORM},
         params,
         query::{self, Query},
         router::Shared,
@@ -62,11 +59,13 @@ pub(crate) async fn open(
         Ok(accepted) => accepted,
         Err(refusal) => return Err(no_upgrade(shared, parts, &names, refusal).await),
     };
+    // A layer has taken it out, or the server is none of hyper's. hyper itself puts it in with or without upgrades: where
+    // it serves without, it answers the handshake and drops the connection, and the session ends with it.
     let Some(upgrade) = parts.extensions.get::<OnUpgrade>().cloned() else {
         return Err(Refusal::new(
             StatusCode::NOT_IMPLEMENTED,
             "no_upgrades",
-            "the server hands over no upgraded connections (hyper: serve_connection_with_upgrades, or with_upgrades)",
+            "the request came without the means to upgrade it (hyper's OnUpgrade, in its extensions)",
         ));
     };
 
@@ -79,7 +78,7 @@ pub(crate) async fn open(
             Err(refusal) => return Err(refusal),
         },
     };
-    let form = form_of(accepted.encoding, accepted.deflate);
+    let form = form_of(accepted.encoding, accepted.deflate.is_some());
     let mut wanted = Wanted::new(names, query.clone(), parts);
     let head = slim(parts);
     if let (Some(principal), Some(token)) = (&principal, query.get_text("token")) {
@@ -169,12 +168,12 @@ fn place(rest: &str) -> Result<(Vec<String>, Option<Arc<str>>), Refusal> {
     }
 }
 
-/// Readers whose window is too small for what is deflated for everybody get plain frames.
-fn form_of(encoding: Encoding, deflate: Option<Deflate>) -> Form {
+fn form_of(encoding: Encoding, deflate: bool) -> Form {
     match (encoding, deflate) {
-        (Encoding::MessagePack, _) => WS_PACKED_FORM,
-        (Encoding::Json, Some(deflate)) if deflate.takes(usize::MAX) => WS_DEFLATED_FORM,
-        (Encoding::Json, _) => WS_TEXT_FORM,
+        (Encoding::Json, false) => WS_TEXT_FORM,
+        (Encoding::Json, true) => WS_DEFLATED_FORM,
+        (Encoding::MessagePack, false) => WS_PACKED_FORM,
+        (Encoding::MessagePack, true) => WS_PACKED_DEFLATED_FORM,
     }
 }
 

@@ -28,10 +28,8 @@ pub(crate) fn encode_binary(payload: &[u8]) -> Bytes {
     encode(Opcode::Binary, payload)
 }
 
-/// A text or binary message in one frame, deflated for every reader that negotiated permessage-deflate and whose window
-/// takes it ([`Deflate::takes`]). `None` where the plain frame is the better one.
-///
-/// [`Deflate::takes`]: super::extensions::Deflate::takes
+/// A text or binary message in one frame, deflated for every reader that negotiated permessage-deflate. `None` where the
+/// plain frame is the better one.
 #[cfg(test)]
 pub(crate) fn deflate_message(opcode: Opcode, payload: &[u8]) -> Option<Bytes> {
     let deflated = deflate_payload(opcode, payload)?;
@@ -72,7 +70,7 @@ pub(crate) fn write_frame(out: &mut impl BufMut, opcode: Opcode, payload: &[u8])
 }
 
 /// Appends a message deflated where [`deflate_message`] would, plain where it would not: for readers that negotiated
-/// permessage-deflate without a limit on our window.
+/// permessage-deflate.
 pub(crate) fn write_deflated(out: &mut impl BufMut, opcode: Opcode, payload: &[u8]) {
     match deflate_payload(opcode, payload) {
         Some(deflated) => write(out, FIN | RSV1 | opcode as u8, &deflated),

@@ -4,32 +4,26 @@ use std::fmt::Write;
 
 use http::{HeaderMap, HeaderValue, header};
 
-/// permessage-deflate as it was agreed on. Neither side keeps a window between messages.
+/// The whole window of deflate, in bits. Our frames are deflated once for all readers, so there is no other one.
+const WINDOW_BITS: u8 = 15;
+
+/// permessage-deflate as it was agreed on: our window is the whole one, and neither side keeps it between messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Deflate {
-    /// The window that the client asked us to stay within, in bits, where it asked.
-    server_max_window_bits: Option<u8>,
+    /// The client named our window, so the answer has to (section 7.1.2.1).
+    names_window: bool,
 }
 
 impl Deflate {
-    /// Whether a message of this many bytes may go out deflated.
-    ///
-    /// Our frames are deflated once for all readers, with the full window. A message that is no longer than the window
-    /// a client asked for has no reference that reaches further; longer ones go to that client as they are.
-    pub(crate) fn takes(&self, message_len: usize) -> bool {
-        self.server_max_window_bits
-            .is_none_or(|bits| message_len <= 1 << bits)
-    }
-
     /// The answer for `Sec-WebSocket-Extensions`. Section 7.1.1 lets a server put both `no_context_takeover`s into its
     /// answer although the client did not.
     pub(super) fn to_header(self) -> HeaderValue {
         let mut answer = String::from(
             "permessage-deflate; server_no_context_takeover; client_no_context_takeover",
         );
-        if let Some(bits) = self.server_max_window_bits {
+        if self.names_window {
             // Writing into a String does not fail.
-            let _ = write!(answer, "; server_max_window_bits={bits}");
+            let _ = write!(answer, "; server_max_window_bits={WINDOW_BITS}");
         }
         HeaderValue::try_from(answer).unwrap_or(HeaderValue::from_static(""))
     }
@@ -68,17 +62,21 @@ struct Offer<'a> {
 
 impl Offer<'_> {
     /// RFC 7692 section 7.1: an offer with a parameter that is unknown, given twice, or has a value that it does not
-    /// take, is declined.
+    /// take, is declined. So is one for a smaller window of ours than there is (section 7.1.2.1): clients that would do
+    /// without that offer so behind it.
     fn accept(&self) -> Option<Deflate> {
         if self.name != "permessage-deflate" {
             return None;
         }
-        let mut server_max_window_bits = None;
+        let mut names_window = false;
         for (index, (name, value)) in self.parameters.iter().enumerate() {
             match (*name, value.as_deref()) {
                 ("server_no_context_takeover" | "client_no_context_takeover", None) => {}
                 ("server_max_window_bits", Some(bits)) => {
-                    server_max_window_bits = Some(window_bits(bits)?);
+                    if window_bits(bits)? < WINDOW_BITS {
+                        return None;
+                    }
+                    names_window = true;
                 }
                 // A hint that the client could use a smaller window; we need none of it, as each message starts over.
                 ("client_max_window_bits", None) => {}
@@ -95,9 +93,7 @@ impl Offer<'_> {
                 return None;
             }
         }
-        Some(Deflate {
-            server_max_window_bits,
-        })
+        Some(Deflate { names_window })
     }
 }
 
@@ -240,21 +236,20 @@ mod tests {
     }
 
     #[test]
-    fn a_smaller_window_for_the_server_is_agreed_to_and_kept() {
-        let answer = answer(&["permessage-deflate; server_max_window_bits=9"]);
+    fn the_whole_window_is_agreed_to_by_name_and_a_smaller_one_is_not() {
         assert_eq!(
-            answer,
-            Ok(Some(format!("{PLAIN}; server_max_window_bits=9")))
+            answer(&["permessage-deflate; server_max_window_bits=15"]),
+            Ok(Some(format!("{PLAIN}; server_max_window_bits=15")))
         );
-        let deflate = Deflate {
-            server_max_window_bits: Some(9),
-        };
-        assert!(deflate.takes(512));
-        assert!(!deflate.takes(513));
-        let deflate = Deflate {
-            server_max_window_bits: None,
-        };
-        assert!(deflate.takes(usize::MAX));
+        for bits in 8..15 {
+            let offer = format!("permessage-deflate; server_max_window_bits={bits}").leak();
+            assert_eq!(answer(&[offer]), Ok(None));
+            // RFC 7692 section 7.1.3 has a client that would do without a limit say so behind it.
+            assert_eq!(
+                answer(&[offer, "permessage-deflate"]),
+                Ok(Some(PLAIN.to_owned()))
+            );
+        }
     }
 
     #[test]
@@ -279,12 +274,12 @@ mod tests {
     #[test]
     fn the_first_acceptable_offer_wins() {
         let answer = answer(&[
-            "permessage-deflate; unheard_of, permessage-deflate; server_max_window_bits=10",
+            "permessage-deflate; unheard_of, permessage-deflate; server_max_window_bits=15",
             "permessage-deflate",
         ]);
         assert_eq!(
             answer,
-            Ok(Some(format!("{PLAIN}; server_max_window_bits=10")))
+            Ok(Some(format!("{PLAIN}; server_max_window_bits=15")))
         );
     }
 

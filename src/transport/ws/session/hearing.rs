@@ -5,9 +5,19 @@ use super::{
         codec::{close::CloseCode, decoder::Message, encoder::encode_close},
         command::Command,
     },
-    Reading, Session,
+    FRAMES_A_MESSAGE, Reading, Session,
+    identity::MAX_WAITING_BYTES,
 };
 use crate::{access::Principal, hub::Start, refusal::Refusal, runtime::Runtime, sync::lock};
+
+/// Which of its limits a client has passed.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum TooMuch {
+    Messages,
+    Frames,
+    /// Behind a check of credentials.
+    Waiting,
+}
 
 impl Session {
     pub(super) fn hear(&mut self, message: Message) {
@@ -23,12 +33,12 @@ impl Session {
             Message::Ping(payload) => self.pong = Some(payload),
             Message::Pong(_) => {}
             Message::Text(_) | Message::Binary(_) if !self.messages.take(1, self.heard_us) => {
-                self.too_much()
+                self.too_much(TooMuch::Messages)
             }
             Message::Text(_) | Message::Binary(_) => match &mut self.pending {
                 Some(pending) => {
                     if !pending.put(message) {
-                        self.too_much();
+                        self.too_much(TooMuch::Waiting);
                     }
                 }
                 None => self.obey(message),
@@ -36,14 +46,31 @@ impl Session {
         }
     }
 
-    pub(super) fn too_much(&mut self) {
-        let limit = self.runtime().config.inbound_per_minute;
-        self.error(
-            "rate_limited",
-            &format!("more than {limit} messages a minute (setting inbound_per_minute)"),
-            None,
-        );
-        self.close(CloseCode::RATE_LIMIT, "too many messages", None);
+    pub(super) fn too_much(&mut self, what: TooMuch) {
+        let messages = self.runtime().config.inbound_per_minute;
+        let (sentence, why) = match what {
+            TooMuch::Messages => (
+                format!("more than {messages} messages a minute (setting inbound_per_minute)"),
+                "too many messages",
+            ),
+            TooMuch::Frames => (
+                format!(
+                    "more than {} frames a minute, fragments and control frames included: \
+                     {FRAMES_A_MESSAGE} for each of the {messages} messages (setting inbound_per_minute)",
+                    messages.saturating_mul(FRAMES_A_MESSAGE)
+                ),
+                "too many frames",
+            ),
+            TooMuch::Waiting => (
+                format!(
+                    "more than {} KiB of messages wait for the check of a token",
+                    MAX_WAITING_BYTES / 1024
+                ),
+                "too much waits for a check",
+            ),
+        };
+        self.error("rate_limited", &sentence, None);
+        self.close(CloseCode::RATE_LIMIT, why, None);
     }
 
     pub(super) fn obey(&mut self, message: Message) {
@@ -126,6 +153,7 @@ impl Session {
         }
     }
 
+    /// Goes back, or keeps the place for the first that is read, as the URL's is kept.
     pub(super) fn resume(&mut self, start: Start) {
         let Some(entered) = &mut self.feed else {
             return;
@@ -133,6 +161,11 @@ impl Session {
         let connection = &entered.connection;
         let kept = lock(&connection.selection);
         self.reading.selection = kept.get();
+        if self.reading.selection.names.is_empty() {
+            drop(kept);
+            self.start = Some(start);
+            return self.say_subscribed("subscribed", false);
+        }
         let spec = self
             .reading
             .spec(&self.shared.runtime, &connection.principal);

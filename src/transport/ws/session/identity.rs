@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Messages that wait for a check of credentials, in bytes.
-const MAX_WAITING_BYTES: usize = 128 * 1024;
+pub(super) const MAX_WAITING_BYTES: usize = 128 * 1024;
 
 type Check = Pin<Box<dyn Future<Output = Result<Principal, Refusal>> + Send>>;
 

@@ -5,7 +5,10 @@ use serde_json::{Value, json};
 
 use super::{
     super::{
-        codec::{close::CloseCode, encoder::encode_close},
+        codec::{
+            close::{CloseCode, ComeBack},
+            encoder::encode_close,
+        },
         envelope::Control,
     },
     CLOSE_TIMEOUT, Closing, Link, Session, micros,
@@ -103,12 +106,13 @@ impl Session {
                 .feed
                 .as_ref()
                 .map_or(0, |feed| feed.subscription.connection_id());
-            let wait = RETRY.pick(id ^ self.now_us());
-            self.send(
-                "drain",
-                None,
-                json!({"reason": reason, "retry_ms": wait.as_millis() as u64}),
-            );
+            let mut data = json!({"reason": reason});
+            // Whoever is not to come back is not told when.
+            if code.come_back() != ComeBack::Never {
+                let wait = RETRY.pick(id ^ self.now_us());
+                data["retry_ms"] = json!(wait.as_millis() as u64);
+            }
+            self.send("drain", None, data);
         }
         self.push(encode_close(Some(code), why));
         self.begin_closing(false);
