@@ -102,6 +102,8 @@ pub struct RealtimeConfig {
     pub(crate) shutdown: CancellationToken,
     pub(crate) token_key: Option<TokenKey>,
     pub(crate) inbound_per_minute: usize,
+    pub(crate) reads_per_minute: Option<usize>,
+    pub(crate) denials_per_minute: Option<usize>,
     pub(crate) ws_ping_interval: Duration,
     pub(crate) ws_timeout: Duration,
     pub(crate) cors: Cors,
@@ -157,6 +159,8 @@ impl RealtimeConfig {
             shutdown: CancellationToken::new(),
             token_key: None,
             inbound_per_minute: Self::DEFAULT_INBOUND_PER_MINUTE,
+            reads_per_minute: None,
+            denials_per_minute: Some(Self::DEFAULT_DENIALS_PER_MINUTE),
             ws_ping_interval: Self::DEFAULT_WS_PING_INTERVAL,
             ws_timeout: Self::DEFAULT_WS_TIMEOUT,
             cors: Cors::off(),
@@ -187,6 +191,13 @@ impl RealtimeConfig {
             )));
         }
         Ok(())
+    }
+
+    /// As many as its own setting says, or what no crowd of pages reaches.
+    pub(crate) fn reads_a_minute(&self) -> usize {
+        let pages = self.max_clients.saturating_mul(setters::READS_A_CLIENT);
+        self.reads_per_minute
+            .unwrap_or(pages.max(setters::LEAST_READS))
     }
 
     /// What the layer calls before it builds anything.

@@ -1,11 +1,15 @@
 //! The guarded listener: sockets that a vanished or stalled peer can't hold for ever.
 
+mod socket;
+
 use std::{io, time::Duration};
 
-use axum::serve::{ListenerExt, TapIo};
+use axum::serve::{Listener, ListenerExt, TapIo};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
 
+pub use self::socket::GuardedSocket;
 use crate::handle::RealtimeHandle;
 
 /// The send buffer that is asked for; Linux doubles it for its own book-keeping. Left alone it grows to megabytes
@@ -16,9 +20,33 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 
 /// A TCP listener for [`axum::serve()`] whose connections are set up for streams. Made by [`RealtimeHandle::guard`].
 ///
-/// This is axum's own wrapper and not one of ours, because axum knows the peer's address behind it:
+/// axum's own wrapper is around ours, because axum knows the peer's address behind it:
 /// `into_make_service_with_connect_info::<SocketAddr>()` works as with the bare listener.
-pub type Guarded = TapIo<TcpListener, Box<dyn FnMut(&mut TcpStream) + Send>>;
+pub type Guarded = TapIo<GuardedListener, fn(&mut GuardedSocket)>;
+
+/// What [`Guarded`] accepts from.
+#[derive(Debug)]
+pub struct GuardedListener {
+    listener: TcpListener,
+    user_timeout: Duration,
+    shutdown: CancellationToken,
+}
+
+impl Listener for GuardedListener {
+    type Io = GuardedSocket;
+    type Addr = std::net::SocketAddr;
+
+    async fn accept(&mut self) -> (GuardedSocket, Self::Addr) {
+        let (stream, address) = Listener::accept(&mut self.listener).await;
+        // An option that is refused leaves a connection as it would be without the guard.
+        let _ = set_up(&stream, self.user_timeout);
+        (GuardedSocket::new(stream, self.shutdown.clone()), address)
+    }
+
+    fn local_addr(&self) -> io::Result<Self::Addr> {
+        self.listener.local_addr()
+    }
+}
 
 impl RealtimeHandle {
     /// Wraps a listener so that every connection
@@ -28,9 +56,16 @@ impl RealtimeHandle {
     ///   [`stall_timeout`](crate::RealtimeConfig::stall_timeout) although there is something to send
     ///   (`TCP_USER_TIMEOUT`, RFC 5482; Linux and Android): hyper stops asking for events while a socket is full, so
     ///   nothing above the kernel would notice,
+    /// - is closed sooner once the host shuts down: when it has taken nothing for 2 s from then on, so that a viewer that
+    ///   does not read holds up no graceful shutdown. Shut down means that the token of
+    ///   [`shutdown`](crate::RealtimeConfig::shutdown) was cancelled or a [`drain`](Self::drain) is over; it concerns the
+    ///   host's own answers on these sockets as well,
     /// - is probed after 30 s of silence (`SO_KEEPALIVE`),
     /// - keeps at most about 256 KiB in the kernel for a peer that does not read (`SO_SNDBUF`). What the process itself
     ///   keeps for it, less than 512 KiB, is not counted in that.
+    ///
+    /// Without it everything works but that, and the first time a stream is let go because its viewer takes nothing, a
+    /// warning says so: a line on `logs`, and with the feature `tracing` one of `tracing`, target `tower_realtime`.
     ///
     /// A client that has yet to send its whole request head is the server's to end; `axum::serve` has no timeout for
     /// that.
@@ -42,11 +77,13 @@ impl RealtimeHandle {
     /// # }
     /// ```
     pub fn guard(&self, listener: TcpListener) -> Guarded {
-        let user_timeout = self.config().stall_timeout;
-        listener.tap_io(Box::new(move |stream: &mut TcpStream| {
-            // An option that is refused leaves a connection as it would be without the guard.
-            let _ = set_up(stream, user_timeout);
-        }))
+        self.warnings().guarded();
+        let guarded = GuardedListener {
+            listener,
+            user_timeout: self.config().stall_timeout,
+            shutdown: self.shutdown_token().clone(),
+        };
+        guarded.tap_io(|_| {})
     }
 }
 
@@ -66,8 +103,6 @@ fn set_up(stream: &TcpStream, user_timeout: Duration) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use axum::serve::Listener;
-
     use super::*;
     use crate::{Access, RealtimeConfig, RealtimeLayer};
 
@@ -81,8 +116,8 @@ mod tests {
             async { TcpStream::connect(address).await.unwrap() },
             Listener::accept(&mut guarded)
         );
-        let socket = SockRef::from(&stream);
-        assert!(stream.nodelay().unwrap());
+        let socket = SockRef::from(stream.get_ref());
+        assert!(stream.get_ref().nodelay().unwrap());
         assert!(socket.keepalive().unwrap());
         assert!(socket.send_buffer_size().unwrap() <= 2 * SEND_BUFFER_BYTES);
         #[cfg(target_os = "linux")]

@@ -39,6 +39,16 @@ impl RealtimeHandle {
         &self.keeper.runtime.config
     }
 
+    #[cfg(feature = "axum")]
+    pub(crate) fn shutdown_token(&self) -> &tokio_util::sync::CancellationToken {
+        self.keeper.runtime.shutdown_token()
+    }
+
+    #[cfg(feature = "axum")]
+    pub(crate) fn warnings(&self) -> &crate::telemetry::Warnings {
+        &self.keeper.runtime.warnings
+    }
+
     /// Describes a provider; nothing happens before [`upsert`](ProviderBuilder::upsert).
     ///
     /// Providers that only show up in traffic are listed, too; registering one gives it a name, a kind and what it
@@ -280,7 +290,8 @@ impl RealtimeHandle {
     /// the process stands still is not made up for, as that would send away at once whom it should have sent away
     /// meanwhile: the window is longer by it.
     ///
-    /// Call it before the server's own shutdown: a balancer is still answered then, and learns of the 503.
+    /// Call it before the server's own shutdown: a balancer is still answered then, and learns of the 503. That shutdown
+    /// takes a limit of its own: see [`shutdown`](crate::RealtimeConfig::shutdown).
     ///
     /// Cancel safe: what has begun goes on.
     pub async fn drain(&self, window: Duration) {

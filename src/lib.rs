@@ -102,7 +102,8 @@
 //!
 //! An open stream holds a graceful shutdown for ever. Give [`RealtimeConfig::shutdown`] the token that ends the
 //! server, or call [`RealtimeHandle::drain`]: every stream ends with an event that says when to come back. The
-//! background tasks end with it, or with the last layer, service and handle. Behind a load balancer, drain first and
+//! background tasks end with it, or with the last layer, service and handle. The server waits for sockets that are not
+//! ours to end as well, so put a limit around its own end: [`RealtimeConfig::shutdown`] shows how. Behind a load balancer, drain first and
 //! stop the server afterwards: `health/ready` is 503 as soon as the drain has begun, and somebody has to answer it.
 //! While it lasts nobody can join, and those who have not been sent away yet are told what comes, as ever.
 //!
@@ -179,6 +180,7 @@ mod hub;
 mod json_line;
 mod layer;
 mod middleware;
+mod one_line;
 mod price;
 mod publish;
 mod refusal;
@@ -194,7 +196,7 @@ pub use aggregator::{ProviderStatus, Snapshot, Window};
 pub use config::RealtimeConfig;
 pub use error::Error;
 #[cfg(feature = "axum")]
-pub use guard::Guarded;
+pub use guard::{Guarded, GuardedListener, GuardedSocket};
 pub use handle::{Events, ProviderBuilder, RealtimeHandle, Received};
 pub use hub::{ChannelConfig, Class, Filter, Level, LevelFilter, Position, Priority, Start};
 pub use layer::{RealtimeLayer, RealtimeRoutes};

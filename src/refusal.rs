@@ -141,7 +141,6 @@ impl Refusal {
         self.status
     }
 
-    #[cfg(any(test, feature = "ws"))]
     pub(crate) fn code(&self) -> &'static str {
         self.code
     }

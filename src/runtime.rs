@@ -19,7 +19,7 @@ use crate::{
     middleware::Recorder,
     publish::Event,
     sync::{AtomicBool, Mutex, Ordering, lock},
-    telemetry::{Gauges, SystemEvent},
+    telemetry::{Gauges, SystemEvent, Warning, Warnings},
     transport,
 };
 
@@ -49,6 +49,7 @@ pub(crate) struct Runtime {
     pub(crate) hub: Arc<Hub>,
     pub(crate) built_in: BuiltIn,
     pub(crate) gauges: Gauges,
+    pub(crate) warnings: Warnings,
     variants: Variants,
     /// The host's own token, or one of ours: ends everything.
     shutdown: CancellationToken,
@@ -124,6 +125,7 @@ impl Runtime {
             hub,
             built_in,
             gauges: Gauges::default(),
+            warnings: Warnings::default(),
             variants,
             shutdown,
             hub_shutdown: CancellationToken::new(),
@@ -181,8 +183,8 @@ impl Runtime {
         self.tasks.spawn(connection);
     }
 
-    /// Is cancelled when the shutdown begins.
-    #[cfg(feature = "ws")]
+    /// Is cancelled when the shutdown begins, and when a drain is over.
+    #[cfg(any(feature = "axum", feature = "ws"))]
     pub(crate) fn shutdown_token(&self) -> &CancellationToken {
         &self.shutdown
     }
@@ -247,6 +249,19 @@ impl Runtime {
         Ok((channel, Arc::new(event.into_source()?)))
     }
 
+    /// Over SSE nobody but the kernel notices a peer that does not read. A socket of our own ends itself.
+    fn warn_of_stalls(&self) {
+        let streams = self.hub.let_go(transport::SSE_FORM);
+        self.warn(self.warnings.stalled(streams, self.config.stall_timeout));
+    }
+
+    /// Tells a warning whose time has come.
+    pub(crate) fn warn(&self, warning: Option<Warning>) {
+        if let Some(warning) = warning {
+            warning.tell(&self.hub, self.built_in.logs, self.clock.unix_ms());
+        }
+    }
+
     /// What does not fit into the hub's inbox is counted there.
     fn publish(&self, channel: ChannelId, source: Arc<dyn Source>) {
         let _ = self.hub.publish(channel, source);
@@ -291,6 +306,7 @@ impl Runtime {
                 _ = tenth.tick() => {
                     self.aggregator.prepare();
                     self.publish_variants();
+                    self.warn_of_stalls();
                 }
                 () = rows_wait => {
                     if !rests {

@@ -217,22 +217,6 @@ async fn an_event_source_that_may_succeed_later_is_busy_whoever_says_so() {
     // As long as the refusal itself says, and not all at once.
     assert!((5_000..=7_000).contains(&wait), "{wait}");
 
-    let host = Host::configured(config().max_clients(5_000), Router::new()).await;
-    let path = |interval: u64| format!("/stream/stats?interval={interval}");
-    let mut held = Vec::new();
-    let refusal = loop {
-        assert!(held.len() < 3_600, "as many variants as there can be");
-        let mut connection = host.connect().await;
-        let answer = connection.open(get(&path(held.len() as u64 + 1))).await;
-        if answer.status() != 200 {
-            break answer;
-        }
-        held.push((connection, answer));
-    };
-    assert_eq!(refusal.status(), 503);
-    assert_eq!(refusal.headers().get_all("retry-after").iter().count(), 1);
-    let one_more = get(&path(held.len() as u64 + 1));
-    assert!(is_busy(&host.send(event_source(one_more)).await) >= 1_000);
     // What can never succeed is said as it is.
     let unknown = event_source(get("/stream/nothing"));
     host.send(unknown).await.refusal(404);
@@ -268,4 +252,66 @@ async fn a_socket_that_may_succeed_later_is_told_once_when() {
         let told = answer.headers.get_all("retry-after").iter().count();
         assert_eq!(told, 1, "{path}");
     }
+}
+
+#[tokio::test]
+async fn reads_and_openings_have_a_rate_for_each_viewer() {
+    let host = Host::configured(named().reads_per_minute(3), Router::new()).await;
+    const INFO: &str = "/api/realtime/info";
+    host.send(ask(INFO, "ana")).await.data();
+    host.send(ask("/api/realtime/breakdown", "ana"))
+        .await
+        .data();
+    let open = stream(&host, "/stream/stats", "ana").await;
+    for path in [INFO, "/stream/stats"] {
+        refused(&host.send(ask(path, "ana")).await, 429, "rate_limited");
+    }
+    // An EventSource would never ask again.
+    let mut event_source = ask("/stream/stats", "ana");
+    let headers = event_source.headers_mut();
+    headers.insert("accept", "text/event-stream".parse().unwrap());
+    headers.insert("sec-fetch-mode", "cors".parse().unwrap());
+    let busy = host.send(event_source).await;
+    assert_eq!(busy.status, 200);
+    assert!(busy.text().contains("event: busy"), "{busy:#?}");
+    // Nobody else is the slower for it, and who asks for health is nobody.
+    host.send(ask(INFO, "ben")).await.data();
+    for _ in 0..5 {
+        host.get("/api/realtime/health/live").await.data();
+    }
+    drop(open);
+}
+
+#[tokio::test]
+async fn by_default_no_crowd_of_pages_is_limited() {
+    let host = Host::configured(named(), Router::new()).await;
+    let mut connection = host.connect().await;
+    for _ in 0..1000 {
+        connection
+            .send(ask("/api/realtime/info", "ana"))
+            .await
+            .data();
+    }
+}
+
+#[tokio::test]
+async fn guesses_end_for_an_address_and_whoever_was_in_stays_in() {
+    let config = RealtimeConfig::new(Access::bearer("see-me").admin("rule-me"));
+    let host = Host::configured(config.denials_per_minute(2), Router::new()).await;
+    let ask = |token: &str| {
+        let mut request = get("/api/realtime/info");
+        let bearer = format!("Bearer {token}").parse().unwrap();
+        request.headers_mut().insert("authorization", bearer);
+        request
+    };
+    host.send(ask("see-me")).await.data();
+    for guess in ["a", "b"] {
+        host.send(ask(guess)).await.refusal(401);
+    }
+    // Not even the right one is told from the wrong ones now.
+    for guess in ["c", "rule-me"] {
+        refused(&host.send(ask(guess)).await, 429, "too_many_attempts");
+    }
+    host.send(ask("see-me")).await.data();
+    host.get("/api/realtime/info").await.refusal(401);
 }

@@ -94,6 +94,36 @@ async fn a_guarded_listener_serves_and_ends() {
     assert_drained(stream).await;
 }
 
+#[cfg(feature = "axum")]
+#[tokio::test]
+async fn a_viewer_that_does_not_read_holds_up_no_guarded_server() {
+    use tokio::io::AsyncWriteExt;
+    use tower_realtime::{ChannelConfig, Event};
+
+    // Longer than the test waits: neither the hub nor the kernel ends it.
+    let config = config().stall_timeout(std::time::Duration::from_secs(600));
+    let host = Host::guarded(config, Router::new()).await;
+    host.rt.channel("ticks", ChannelConfig::stream()).unwrap();
+    let mut socket = tokio::net::TcpStream::connect(host.address).await.unwrap();
+    let head = b"GET /stream/ticks HTTP/1.1\r\nhost: x\r\n\r\n";
+    socket.write_all(head).await.unwrap();
+    // More than the buffers of both sides hold.
+    let filler = "x".repeat(50_000);
+    let mut published = 0;
+    while published < 400 {
+        match host.rt.publish(Event::new("ticks", "Tick", &filler)) {
+            Ok(()) => published += 1,
+            Err(_) => tokio::task::yield_now().await,
+        }
+        if published % 20 == 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    }
+    // It waits for everything that is open, with a deadline.
+    host.shutdown().await;
+    drop(socket);
+}
+
 #[tokio::test]
 async fn a_subscription_in_process_ends_too() {
     let realtime = RealtimeLayer::new(config());

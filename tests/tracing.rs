@@ -11,7 +11,8 @@ use std::{
 use axum::{Extension, Router, routing::get};
 use serde_json::{Value, json};
 use tower_realtime::{
-    Access, Events, Filter, Level, RealtimeConfig, RealtimeHandle, Received, RequestMeter,
+    Access, Denied, Events, Filter, Level, Principal, RealtimeConfig, RealtimeHandle, Received,
+    RequestMeter,
 };
 use tracing_subscriber::{Layer, filter::EnvFilter, layer::SubscriberExt};
 
@@ -367,6 +368,53 @@ async fn what_an_admin_does_is_in_the_hosts_own_log_and_once_in_ours() {
     assert_eq!(said[0].0, "tower_realtime::audit");
     assert!(said[0].1.contains("action=\"broadcast\""), "{said:?}");
     assert!(!said[0].1.contains("secret"), "{said:?}");
+}
+
+/// What a text log of the host has got.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn nobodys_name_adds_a_line_to_the_hosts_log() {
+    let access = Access::check(|_| async {
+        let named =
+            Principal::admin("eve\n2026-01-01T00:00:00Z  INFO audit: root: kick \u{1b}[31mana");
+        Ok::<_, Denied>(named.tenant("acme\rfoo"))
+    });
+    let host = Host::configured(RealtimeConfig::new(access), Router::new()).await;
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::registry().with(
+        tracing_subscriber::fmt::layer()
+            .with_ansi(false)
+            .with_writer(move || writer.clone())
+            .with_filter(EnvFilter::new("tower_realtime=trace")),
+    );
+    let _default = tracing::subscriber::set_default(subscriber);
+    let mut events = host.rt.subscribe(["logs"], Filter::default()).unwrap();
+    let body =
+        json!({"channel": "logs", "type": "log", "data": {"level": "info", "message": "hello"}});
+    let request = support::post("/api/realtime/broadcast", body.to_string());
+    assert_eq!(host.send(request).await.status, 201);
+    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    assert_eq!(text.lines().count(), 1, "{text:?}");
+    assert!(text.contains("eve\\n2026"), "{text:?}");
+    assert!(!text.trim_end().contains(char::is_control), "{text:?}");
+    let lines = lines(&host.rt, &mut events).await;
+    let audit = lines.iter().find(|line| line["component"] == "audit");
+    let message = audit.unwrap()["message"].as_str().unwrap();
+    assert!(!message.contains(char::is_control), "{message:?}");
 }
 
 #[tokio::test]

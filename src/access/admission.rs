@@ -1,10 +1,11 @@
-//! Admission: how many streams and sockets one principal and one address may hold. The newest is refused.
+//! Admission: how many streams and sockets one principal and one address may hold, and how often they may open one. The
+//! newest is refused.
 //!
 //! `max_clients`, the bound for all, is the hub's own: it counts the readers in process, too.
 
-use std::{collections::HashMap, hash::Hash, net::IpAddr, sync::Arc};
+use std::{collections::HashMap, hash::Hash, net::IpAddr, sync::Arc, time::Duration};
 
-use super::{peer::household, principal::Principal};
+use super::{peer::household, principal::Principal, rate::Rates};
 use crate::{
     refusal::Refusal,
     sync::{Mutex, lock},
@@ -15,6 +16,8 @@ use crate::{
 pub(crate) struct Admission {
     max_of_user: Option<usize>,
     max_of_address: Option<usize>,
+    /// Of openings, and of reads over REST. `None` for no bound.
+    rates: Option<Rates>,
     counts: Mutex<Counts>,
 }
 
@@ -41,21 +44,44 @@ struct Counted {
 }
 
 impl Admission {
-    pub(crate) fn new(max_of_user: Option<usize>, max_of_address: Option<usize>) -> Arc<Self> {
+    pub(crate) fn new(
+        max_of_user: Option<usize>,
+        max_of_address: Option<usize>,
+        rates: Option<Rates>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             max_of_user,
             max_of_address,
+            rates,
             counts: Mutex::default(),
         })
     }
 
-    /// A seat, or 429. Anonymous principals share an id, so the bound for each user is not theirs; a client whose
+    /// A read over REST, or 429.
+    pub(crate) fn read(
+        &self,
+        principal: &Principal,
+        address: Option<IpAddr>,
+    ) -> Result<(), Refusal> {
+        let Some(rates) = &self.rates else {
+            return Ok(());
+        };
+        rates.take(principal, address).map_err(|wait| {
+            let sentence = "more reads and openings a minute than reads_per_minute allows";
+            // Rounded up, so that it is not too early then.
+            Refusal::too_many("rate_limited", sentence)
+                .with_retry_after(wait + Duration::from_secs(1))
+        })
+    }
+
+    /// A seat, or 429. It counts as a read, also where there is none. Anonymous principals share an id, so the bound for each user is not theirs; a client whose
     /// address nobody said is not counted by address.
     pub(crate) fn admit(
         self: &Arc<Self>,
         principal: &Principal,
         address: Option<IpAddr>,
     ) -> Result<Seat, Refusal> {
+        self.read(principal, address)?;
         let user = Some(principal.owner())
             .filter(|_| self.max_of_user.is_some() && !principal.is_anonymous());
         let address = address
@@ -127,6 +153,11 @@ fn give_back<K: Hash + Eq>(counts: &mut HashMap<K, usize>, key: &K) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Clock;
+
+    fn admission(max_of_user: Option<usize>, max_of_address: Option<usize>) -> Arc<Admission> {
+        Admission::new(max_of_user, max_of_address, None)
+    }
 
     fn code(result: Result<Seat, Refusal>) -> &'static str {
         let refusal = result.unwrap_err();
@@ -136,7 +167,7 @@ mod tests {
 
     #[test]
     fn the_newest_is_refused_until_another_leaves() {
-        let admission = Admission::new(Some(2), None);
+        let admission = self::admission(Some(2), None);
         let ana = Principal::viewer("ana");
         let first = admission.admit(&ana, None).unwrap();
         let _second = admission.admit(&ana, None).unwrap();
@@ -152,9 +183,21 @@ mod tests {
             .collect();
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn openings_and_reads_have_a_rate_together() {
+        let admission = Admission::new(None, None, Some(Rates::new(2, Clock::new())));
+        let ana = Principal::viewer("ana");
+        drop(admission.admit(&ana, None).unwrap());
+        admission.read(&ana, None).unwrap();
+        assert_eq!(code(admission.admit(&ana, None)), "rate_limited");
+        let refusal = admission.read(&ana, None).unwrap_err();
+        assert_eq!(refusal.header("retry-after"), Some("31"));
+        admission.read(&Principal::viewer("bo"), None).unwrap();
+    }
+
     #[test]
     fn addresses_are_counted_by_household_and_a_refusal_takes_no_seat() {
-        let admission = Admission::new(Some(9), Some(1));
+        let admission = self::admission(Some(9), Some(1));
         let ana = Principal::viewer("ana");
         let at = |address: &str| admission.admit(&ana, Some(address.parse().unwrap()));
         let one = at("2001:db8::1").unwrap();

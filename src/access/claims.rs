@@ -39,7 +39,7 @@ impl ClaimNames {
         let Some(user) = find(claims, &self.user).and_then(text_of) else {
             return Err(Refusal::invalid_token(
                 "invalid_token",
-                "the token does not say whose it is",
+                "the token does not say whose it is, or not in printable characters",
             ));
         };
         let principal = if self.has_role(claims, &self.admin_role) {
@@ -100,10 +100,13 @@ fn find<'a>(claims: &'a Claims, name: &str) -> Option<&'a Value> {
     (!value.is_null()).then_some(value)
 }
 
-/// An id: a text that is not empty, or a whole number, which some services use for theirs.
+/// An id: a text that is not empty, or a whole number, which some services use for theirs. Not one with control
+/// characters: nobody is called that, and a line break in a name is there to add a line to somebody's log.
 fn text_of(value: &Value) -> Option<Arc<str>> {
     match value {
-        Value::String(text) if !text.is_empty() => Some(text.as_str().into()),
+        Value::String(text) if !text.is_empty() && !text.contains(char::is_control) => {
+            Some(text.as_str().into())
+        }
         Value::Number(number) if !number.is_f64() => Some(number.to_string().into()),
         _ => None,
     }
@@ -183,6 +186,8 @@ mod tests {
             json!(1.5),
             json!(["ana"]),
             json!({}),
+            json!("ana\nroot: kick everybody"),
+            json!("ana\u{85}"),
         ] {
             let claims = json!({"sub": sub, "role": "admin"});
             assert_eq!(read(&names, claims), Err((401, "invalid_token")), "{sub}");
@@ -214,7 +219,13 @@ mod tests {
             Ok(Principal::admin("ana").tenant("acme"))
         );
         assert_eq!(with("admin", json!(null)), Ok(Principal::admin("ana")));
-        for tenant in [json!(null), json!(""), json!(["acme"]), json!({})] {
+        for tenant in [
+            json!(null),
+            json!(""),
+            json!(["acme"]),
+            json!({}),
+            json!("ac\0me"),
+        ] {
             assert_eq!(with("viewer", tenant), Err((403, "forbidden")));
         }
         // One that is there and makes no sense does not widen what an admin sees either.

@@ -1,29 +1,44 @@
 //! CORS: which pages of other origins may read our answers.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header, request::Parts};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header, request::Parts,
+};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _, ser::SerializeMap};
 
 use super::origin::is_origin;
 use crate::error::{Error, Kind};
 
 const METHODS: &str = "GET, HEAD, POST, PUT, DELETE";
-const REQUEST_HEADERS: &str = "authorization, cache-control, content-type, last-event-id";
+/// What a page may send beside what every page may.
+const REQUEST_HEADERS: &str =
+    "authorization, cache-control, content-type, last-event-id, x-reconnect-token";
 const RESPONSE_HEADERS: &str = "retry-after, x-reconnect-token, x-realtime-denied";
 /// Ten minutes, more than which Chromium does not keep a preflight's answer by much.
 const MAX_AGE: &str = "600";
 
 /// Which pages of other origins may read the streams and the API.
 ///
-/// It only concerns our own paths. A host that has a CORS layer of its own around everything leaves this off; a header
-/// that is already there is never doubled.
+/// It only concerns our own paths. **Either this, or a CORS layer of the host's own that wraps everything, not both:**
+///
+/// - A `CorsLayer` inside (on routes, or added before [`RealtimeLayer`](crate::RealtimeLayer)) never sees our paths. This
+///   setting and that layer go together, each for its own.
+/// - A `CorsLayer` outside (added after `RealtimeLayer`, or around the finished service) answers every preflight itself,
+///   ours too, and changes our answers after us: it replaces `access-control-allow-origin`, leaves
+///   `access-control-allow-credentials` as it finds it and adds a second `vary`. What comes out of both is neither's: with
+///   `CorsLayer::permissive()` and a list with credentials here, an answer has the origin `*` beside credentials, which no
+///   browser takes. Nothing tells us of a layer that is still to come, so leave this off there, and let that layer allow
+///   the headers `authorization`, `cache-control`, `content-type`, `last-event-id` and `x-reconnect-token`, those that
+///   [`Access::check`](crate::Access::check) reads, and expose `retry-after`, `x-reconnect-token` and `x-realtime-denied`.
 ///
 /// In a configuration file: `"off"`, `"any"`, a list of origins, or
-/// `{"origins": ["https://app.example.com"], "credentials": true}`.
+/// `{"origins": ["https://app.example.com"], "credentials": true, "headers": ["x-api-key"]}`, where `origins` may be
+/// `"any"`, too.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cors {
     origins: Allowed,
     credentials: bool,
+    headers: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,7 +59,7 @@ impl Cors {
     pub fn any() -> Self {
         Self {
             origins: Allowed::Any,
-            credentials: false,
+            ..Self::default()
         }
     }
 
@@ -52,7 +67,7 @@ impl Cors {
     pub fn list<T: Into<String>>(origins: impl IntoIterator<Item = T>) -> Self {
         Self {
             origins: Allowed::List(origins.into_iter().map(Into::into).collect()),
-            credentials: false,
+            ..Self::default()
         }
     }
 
@@ -61,6 +76,15 @@ impl Cors {
     #[must_use]
     pub fn credentials(mut self, allowed: bool) -> Self {
         self.credentials = allowed;
+        self
+    }
+
+    /// Headers that these pages may send besides those that the crate reads itself: what
+    /// [`Access::check`](crate::Access::check) looks at, such as `x-api-key`. Takes names of headers, at most 64, and no
+    /// `*`, which does not stand for all where credentials are allowed. Defaults to none.
+    #[must_use]
+    pub fn headers<T: Into<String>>(mut self, names: impl IntoIterator<Item = T>) -> Self {
+        self.headers = names.into_iter().map(Into::into).collect();
         self
     }
 
@@ -78,6 +102,17 @@ impl Cors {
                 return wrong("cors takes credentials with a list of origins only".to_owned());
             }
             Allowed::None | Allowed::Any => {}
+        }
+        if let Some(name) = self.headers.iter().find(|name| !is_header(name)) {
+            return wrong(format!(
+                "cors has the header {name:?}: it takes names of headers such as x-api-key"
+            ));
+        }
+        if self.headers.len() > MAX_HEADERS {
+            return wrong(format!(
+                "cors has {} headers: it takes at most {MAX_HEADERS}",
+                self.headers.len()
+            ));
         }
         Ok(())
     }
@@ -135,14 +170,31 @@ impl Cors {
         headers.remove(header::ACCESS_CONTROL_EXPOSE_HEADERS);
         if headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN) {
             for (name, value) in [
-                (header::ACCESS_CONTROL_ALLOW_METHODS, METHODS),
-                (header::ACCESS_CONTROL_ALLOW_HEADERS, REQUEST_HEADERS),
-                (header::ACCESS_CONTROL_MAX_AGE, MAX_AGE),
+                (
+                    header::ACCESS_CONTROL_ALLOW_METHODS,
+                    HeaderValue::from_static(METHODS),
+                ),
+                (header::ACCESS_CONTROL_ALLOW_HEADERS, self.request_headers()),
+                (
+                    header::ACCESS_CONTROL_MAX_AGE,
+                    HeaderValue::from_static(MAX_AGE),
+                ),
             ] {
-                headers.insert(name, HeaderValue::from_static(value));
+                headers.insert(name, value);
             }
         }
         Some(response)
+    }
+
+    /// All that a page may send.
+    fn request_headers(&self) -> HeaderValue {
+        let ours = HeaderValue::from_static(REQUEST_HEADERS);
+        if self.headers.is_empty() {
+            return ours;
+        }
+        let all = format!("{REQUEST_HEADERS}, {}", self.headers.join(", "));
+        // The names have been checked, so it is one.
+        HeaderValue::try_from(all.to_ascii_lowercase()).unwrap_or(ours)
     }
 
     fn allowed_origin(&self, request: &HeaderMap) -> Option<HeaderValue> {
@@ -156,6 +208,14 @@ impl Cors {
                 .then(|| origin.clone()),
         }
     }
+}
+
+/// The most headers of the host's own.
+const MAX_HEADERS: usize = 64;
+
+/// `*` is a name as far as its characters go, and would mean every one, or only itself.
+fn is_header(name: &str) -> bool {
+    name != "*" && name.len() <= 128 && HeaderName::from_bytes(name.as_bytes()).is_ok()
 }
 
 /// The answer depends on the page, also where this page gets nothing: a cache must know.
@@ -182,16 +242,25 @@ enum File {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Full {
-    origins: Vec<String>,
+    origins: Origins,
     #[serde(default)]
     credentials: bool,
+    #[serde(default)]
+    headers: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Origins {
+    Word(String),
+    List(Vec<String>),
 }
 
 impl<'de> Deserialize<'de> for Cors {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let takes = || {
             D::Error::custom(
-                r#"cors takes "off", "any", a list of origins, or {"origins": […], "credentials": true}"#,
+                r#"cors takes "off", "any", a list of origins, or {"origins": […], "credentials": true, "headers": […]}"#,
             )
         };
         let cors = match File::deserialize(deserializer).map_err(|_| takes())? {
@@ -199,7 +268,13 @@ impl<'de> Deserialize<'de> for Cors {
             File::Word(word) if word == "any" => Self::any(),
             File::Word(_) => return Err(takes()),
             File::Origins(origins) => Self::list(origins),
-            File::Full(full) => Self::list(full.origins).credentials(full.credentials),
+            File::Full(full) => match full.origins {
+                Origins::List(origins) => Self::list(origins),
+                Origins::Word(word) if word == "any" => Self::any(),
+                Origins::Word(_) => return Err(takes()),
+            }
+            .credentials(full.credentials)
+            .headers(full.headers),
         };
         cors.validate().map_err(D::Error::custom)?;
         Ok(cors)
@@ -208,14 +283,23 @@ impl<'de> Deserialize<'de> for Cors {
 
 impl Serialize for Cors {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let plain = !self.credentials && self.headers.is_empty();
         match &self.origins {
             Allowed::None => serializer.serialize_str("off"),
-            Allowed::Any => serializer.serialize_str("any"),
-            Allowed::List(origins) if !self.credentials => origins.serialize(serializer),
-            Allowed::List(origins) => {
-                let mut map = serializer.serialize_map(Some(2))?;
-                map.serialize_entry("origins", origins)?;
-                map.serialize_entry("credentials", &true)?;
+            Allowed::Any if plain => serializer.serialize_str("any"),
+            Allowed::List(origins) if plain => origins.serialize(serializer),
+            origins => {
+                let mut map = serializer.serialize_map(None)?;
+                match origins {
+                    Allowed::List(origins) => map.serialize_entry("origins", origins)?,
+                    _ => map.serialize_entry("origins", "any")?,
+                }
+                if self.credentials {
+                    map.serialize_entry("credentials", &true)?;
+                }
+                if !self.headers.is_empty() {
+                    map.serialize_entry("headers", &self.headers)?;
+                }
                 map.end()
             }
         }
@@ -223,186 +307,4 @@ impl Serialize for Cors {
 }
 
 #[cfg(test)]
-mod tests {
-    use http::Request;
-
-    use super::*;
-
-    const APP: &str = "https://app.example.com";
-
-    fn request(method: Method, headers: &[(&str, &str)]) -> Parts {
-        let mut request = Request::builder().method(method);
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        request.body(()).unwrap().into_parts().0
-    }
-
-    /// What an answer to a request from this origin gets: allowed origin, credentials, vary.
-    fn answer(cors: &Cors, origin: Option<&str>) -> (Option<String>, bool, Option<String>) {
-        let headers: Vec<_> = origin.iter().map(|origin| ("origin", *origin)).collect();
-        let mut response = HeaderMap::new();
-        cors.apply(&request(Method::GET, &headers).headers, &mut response);
-        let text = |name| {
-            response
-                .get(name)
-                .map(|value: &HeaderValue| value.to_str().unwrap().to_owned())
-        };
-        (
-            text(header::ACCESS_CONTROL_ALLOW_ORIGIN),
-            response.contains_key(header::ACCESS_CONTROL_ALLOW_CREDENTIALS),
-            text(header::VARY),
-        )
-    }
-
-    #[test]
-    fn the_matrix() {
-        let some = |text: &str| Some(text.to_owned());
-        let list = Cors::list([APP, "http://localhost:5173"]);
-        let with_credentials = list.clone().credentials(true);
-        for (cors, origin, expected) in [
-            (Cors::off(), Some(APP), (None, false, None)),
-            (Cors::off(), None, (None, false, None)),
-            (Cors::any(), Some(APP), (some("*"), false, None)),
-            (Cors::any(), Some("null"), (some("*"), false, None)),
-            (Cors::any(), None, (None, false, None)),
-            (list.clone(), Some(APP), (some(APP), false, some("Origin"))),
-            (
-                list.clone(),
-                Some("https://other.example"),
-                (None, false, some("Origin")),
-            ),
-            (
-                list.clone(),
-                Some("https://app.example.com.evil.example"),
-                (None, false, some("Origin")),
-            ),
-            (list, None, (None, false, some("Origin"))),
-            (
-                with_credentials.clone(),
-                Some(APP),
-                (some(APP), true, some("Origin")),
-            ),
-            (
-                with_credentials,
-                Some("null"),
-                (None, false, some("Origin")),
-            ),
-        ] {
-            assert_eq!(answer(&cors, origin), expected, "{cors:?} {origin:?}");
-        }
-    }
-
-    #[test]
-    fn nothing_is_doubled() {
-        let cors = Cors::list([APP]).credentials(true);
-        let request = request(Method::GET, &[("origin", APP)]).headers;
-        let mut response = HeaderMap::new();
-        response.insert(
-            header::ACCESS_CONTROL_ALLOW_ORIGIN,
-            HeaderValue::from_static("*"),
-        );
-        response.insert(
-            header::VARY,
-            HeaderValue::from_static("accept-encoding, origin"),
-        );
-        cors.apply(&request, &mut response);
-        assert_eq!(response.len(), 2);
-        assert_eq!(response[header::ACCESS_CONTROL_ALLOW_ORIGIN], "*");
-        assert_eq!(response.get_all(header::VARY).iter().count(), 1);
-        // Twice over the same answer is the same answer.
-        let mut response = HeaderMap::new();
-        cors.apply(&request, &mut response);
-        let once = response.clone();
-        cors.apply(&request, &mut response);
-        assert_eq!(response, once);
-        assert_eq!(
-            response[header::ACCESS_CONTROL_EXPOSE_HEADERS],
-            "retry-after, x-reconnect-token, x-realtime-denied"
-        );
-    }
-
-    #[test]
-    fn preflights() {
-        let ask = [("origin", APP), ("access-control-request-method", "POST")];
-        let preflight = request(Method::OPTIONS, &ask);
-        assert!(Cors::off().preflight(&preflight).is_none());
-        assert!(
-            Cors::any()
-                .preflight(&request(Method::POST, &ask))
-                .is_none()
-        );
-        assert!(
-            Cors::any()
-                .preflight(&request(Method::OPTIONS, &ask[..1]))
-                .is_none()
-        );
-        assert!(
-            Cors::any()
-                .preflight(&request(Method::OPTIONS, &ask[1..]))
-                .is_none()
-        );
-        for (cors, allowed) in [
-            (Cors::any(), Some("*")),
-            (Cors::list([APP]), Some(APP)),
-            (Cors::list(["https://other.example"]), None),
-        ] {
-            let response = cors.preflight(&preflight).unwrap();
-            assert_eq!(response.status(), 204);
-            let headers = response.headers();
-            let has = |name: &str| headers.contains_key(name);
-            assert_eq!(
-                headers
-                    .get("access-control-allow-origin")
-                    .map(|value| value.to_str().unwrap()),
-                allowed
-            );
-            assert_eq!(has("access-control-allow-methods"), allowed.is_some());
-            assert_eq!(has("access-control-allow-headers"), allowed.is_some());
-            assert!(!has("access-control-allow-credentials"));
-            assert!(!has("access-control-expose-headers"));
-            assert_eq!(has("vary"), cors != Cors::any());
-        }
-    }
-
-    #[test]
-    fn wrong_ones_are_named() {
-        for (cors, message) in [
-            (
-                Cors::any().credentials(true),
-                "cors takes credentials with a list of origins only",
-            ),
-            (
-                Cors::off().credentials(true),
-                "cors takes credentials with a list of origins only",
-            ),
-            (
-                Cors::list(["https://a.example/"]),
-                "cors has the origin \"https://a.example/\": it takes origins such as https://app.example.com, without a path",
-            ),
-        ] {
-            assert_eq!(cors.validate().unwrap_err().to_string(), message);
-        }
-        assert!(Cors::off().credentials(false).validate().is_ok());
-    }
-
-    #[test]
-    fn serde_round_trip() {
-        for (json, cors) in [
-            (r#""off""#, Cors::off()),
-            (r#""any""#, Cors::any()),
-            (r#"["https://app.example.com"]"#, Cors::list([APP])),
-            (
-                r#"{"origins":["https://app.example.com"],"credentials":true}"#,
-                Cors::list([APP]).credentials(true),
-            ),
-        ] {
-            assert_eq!(serde_json::from_str::<Cors>(json).unwrap(), cors);
-            assert_eq!(serde_json::to_string(&cors).unwrap(), json);
-        }
-        for json in [r#""all""#, "1", r#"{"origin": []}"#, r#"["*"]"#] {
-            let error = serde_json::from_str::<Cors>(json).unwrap_err().to_string();
-            assert!(error.starts_with("cors "), "{error}");
-        }
-    }
-}
+mod tests;

@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderValue, Method, Response, header, request::Parts};
 
 use super::{
     admitted::{Admitted, Loan},
+    attempts::Attempts,
     cors::Cors,
     credentials::{Credentials, is_token},
     origin::{Origins, is_upgrade, needs_check},
@@ -32,6 +33,7 @@ pub(crate) struct Gate {
     proxies: TrustedProxies,
     tickets: Arc<Tickets>,
     reconnect: ReconnectTokens,
+    attempts: Option<Attempts>,
     clock: Clock,
 }
 
@@ -43,6 +45,7 @@ pub(crate) struct GateSettings<'a> {
     pub(crate) allowed_origins: &'a [String],
     pub(crate) trusted_proxies: &'a [String],
     pub(crate) token_key: Option<&'a TokenKey>,
+    pub(crate) denials_per_minute: Option<usize>,
 }
 
 impl Gate {
@@ -58,6 +61,9 @@ impl Gate {
             proxies: TrustedProxies::new(settings.trusted_proxies),
             tickets: Arc::new(Tickets::new(clock)),
             reconnect: ReconnectTokens::new(settings.token_key, clock)?,
+            attempts: settings
+                .denials_per_minute
+                .map(|a_minute| Attempts::new(a_minute, clock)),
             clock,
         })
     }
@@ -78,7 +84,7 @@ impl Gate {
         let admitted = match ticket.and_then(|text| Loan::take(&self.tickets, text)) {
             Some(admitted) => admitted,
             // A browser repeats its URL, used ticket and all, when it reconnects; a cookie may still let it in.
-            None => match self.access.authorize(parts, &self.origins).await {
+            None => match self.authorize(parts).await {
                 Err(refusal) if ticket.is_some() && refusal.status() == 401 => {
                     return Err(Refusal::invalid_token(
                         "invalid_ticket",
@@ -93,6 +99,33 @@ impl Gate {
         };
         self.check_expiry(&admitted.principal)?;
         Ok(admitted)
+    }
+
+    /// Asks the policy, unless too many wrong credentials have come from there.
+    async fn authorize(&self, parts: &Parts) -> Result<Principal, Refusal> {
+        let now = UNIX_EPOCH + Duration::from_millis(self.clock.unix_ms());
+        let attempts = self.attempts.as_ref();
+        let attempts = attempts.filter(|_| self.access.is_attempt(parts));
+        // Where nobody says the address, all would be one, and one could keep out all.
+        let attempts = attempts.zip(self.client_ip(parts));
+        if let Some((attempts, address)) = attempts
+            && let Some(wait) = attempts.wait(address, &parts.headers)
+        {
+            let sentence =
+                "this address has tried more wrong credentials than denials_per_minute allows";
+            // Rounded up, so that it is not too early then.
+            return Err(Refusal::too_many("too_many_attempts", sentence)
+                .with_retry_after(wait + Duration::from_secs(1)));
+        }
+        let result = self.access.authorize(parts, &self.origins, now).await;
+        if let Some((attempts, address)) = attempts {
+            match &result {
+                Ok(_) => attempts.succeeded(&parts.headers),
+                Err(refusal) if self.access.is_failed_attempt(refusal) => attempts.failed(address),
+                Err(_) => {}
+            }
+        }
+        result
     }
 
     /// The same with a token that came in a message, as a WebSocket's `auth` does, instead of the request's own
@@ -112,7 +145,7 @@ impl Gate {
         let mut parts = parts.clone();
         parts.headers.insert(header::AUTHORIZATION, value);
         self.check_origin(&parts)?;
-        let principal = self.access.authorize(&parts, &self.origins).await?;
+        let principal = self.authorize(&parts).await?;
         self.check_expiry(&principal)?;
         Ok(principal)
     }
@@ -215,6 +248,7 @@ mod tests {
             allowed_origins,
             trusted_proxies: &[],
             token_key: None,
+            denials_per_minute: Some(3),
         };
         Gate::new(&settings, Clock::new()).unwrap()
     }
@@ -405,6 +439,93 @@ mod tests {
         // A ticket lives no longer than what it stands for.
         let by_ticket = get(&format!("/stream?ticket={ticket}"), &[]);
         refused(admit(&gate, &by_ticket).await, 401, "token_expired");
+    }
+
+    #[cfg(feature = "jwt")]
+    #[tokio::test(start_paused = true)]
+    async fn a_signed_token_ends_what_it_opened_when_it_expires_by_header_and_by_message() {
+        const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
+        let gate = gate(Access::jwt(crate::JwtConfig::new(crate::JwtKey::hs256(
+            SECRET,
+        ))));
+        let now = gate.clock.unix_seconds();
+        for (exp, end) in [(now + 60, now + 60), (now - 10, now + 20)] {
+            let token = jsonwebtoken::encode(
+                &jsonwebtoken::Header::default(),
+                &serde_json::json!({"sub": "ana", "role": "viewer", "exp": exp}),
+                &jsonwebtoken::EncodingKey::from_secret(SECRET),
+            )
+            .unwrap();
+            let bearer = format!("Bearer {token}");
+            let asked = get("/stream", &[("authorization", &bearer)]);
+            let bare = get("/ws", &[("host", "h"), ("upgrade", "websocket")]);
+            for admitted in [
+                admit(&gate, &asked).await,
+                gate.admit_token(&bare, &token).await,
+            ] {
+                assert_eq!(
+                    admitted.unwrap().expiry(),
+                    Some(UNIX_EPOCH + Duration::from_secs(end))
+                );
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn guesses_are_bounded_for_each_address_and_keep_nobody_out_who_was_in() {
+        let gate = gate(Access::bearer("see-me").admin("rule-me"));
+        let from = |peer: &str, token: Option<&str>| {
+            let bearer = token.map(|token| format!("Bearer {token}"));
+            let headers: Vec<_> = bearer
+                .iter()
+                .map(|bearer| ("authorization", bearer.as_str()))
+                .collect();
+            let mut parts = get("/stream", &headers);
+            let peer = PeerAddr(format!("{peer}:4000").parse().unwrap());
+            parts.extensions.insert(peer);
+            parts
+        };
+        let (here, there) = ("192.0.2.1", "192.0.2.2");
+        assert!(admit(&gate, &from(here, Some("see-me"))).await.is_ok());
+        for n in 0..3 {
+            let guess = format!("guess-{n}");
+            refused(
+                admit(&gate, &from(here, Some(&guess))).await,
+                401,
+                "invalid_token",
+            );
+            // No credentials are no guess.
+            refused(admit(&gate, &from(here, None)).await, 401, "unauthorized");
+        }
+        let refusal = admit(&gate, &from(here, Some("rule-me")))
+            .await
+            .unwrap_err();
+        assert_eq!(
+            (refusal.status().as_u16(), refusal.code()),
+            (429, "too_many_attempts")
+        );
+        assert_eq!(refusal.header("retry-after"), Some("21"));
+        let upgrade = from(here, None);
+        refused(
+            gate.admit_token(&upgrade, "rule-me").await,
+            429,
+            "too_many_attempts",
+        );
+        assert!(admit(&gate, &from(here, Some("see-me"))).await.is_ok());
+        assert!(admit(&gate, &from(there, Some("rule-me"))).await.is_ok());
+        // Good from anywhere, so it is no guess here either.
+        assert!(admit(&gate, &from(here, Some("rule-me"))).await.is_ok());
+        tokio::time::advance(Duration::from_secs(21)).await;
+        refused(
+            admit(&gate, &from(here, Some("guess"))).await,
+            401,
+            "invalid_token",
+        );
+        // Where nobody says the address, nobody is kept out.
+        let nameless = get("/stream", &[("authorization", "Bearer guess")]);
+        for _ in 0..9 {
+            refused(admit(&gate, &nameless).await, 401, "invalid_token");
+        }
     }
 
     #[tokio::test(start_paused = true)]

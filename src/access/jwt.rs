@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    time::{Duration, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use jsonwebtoken::{
@@ -107,8 +107,8 @@ impl fmt::Debug for JwtKey {
 /// Which signed tokens are taken, and what their claims mean.
 ///
 /// A token must be signed with one of the keys, by the key's own algorithm, and carry `exp`. One that names an
-/// audience is refused unless [`audience`](Self::audience) expects it (RFC 7519, section 4.1.3). Streams end when the
-/// token does.
+/// audience is refused unless [`audience`](Self::audience) expects it (RFC 7519, section 4.1.3). Streams and sockets end
+/// at the token's `exp`; one that is opened later, which the [`leeway`](Self::leeway) allows, when that is over, too.
 ///
 /// ```
 /// # use tower_realtime::{Access, JwtConfig, JwtKey};
@@ -168,6 +168,8 @@ impl JwtConfig {
     }
 
     /// By how much the clocks of the two services may differ, for `exp` and `nbf`. Takes 0 to 10 min. Defaults to 30 s.
+    ///
+    /// It decides who is let in, and prolongs no stream that was opened in time.
     #[must_use]
     pub fn leeway(mut self, leeway: Duration) -> Self {
         self.leeway = leeway;
@@ -239,8 +241,8 @@ impl JwtConfig {
             .find_map(|key| key.key.as_ref().err().copied())
     }
 
-    /// Whose token it is, if it is good.
-    pub(super) fn verify(&self, token: &str) -> Result<Principal, Refusal> {
+    /// Whose token it is, if it is good. `now` only tells for how long.
+    pub(super) fn verify(&self, token: &str, now: SystemTime) -> Result<Principal, Refusal> {
         let invalid = |why: &'static str| Refusal::invalid_token("invalid_token", why);
         if token.len() > MAX_TOKEN_LEN {
             return Err(invalid("the token is too long"));
@@ -257,20 +259,26 @@ impl JwtConfig {
         for (algorithm, key) in keys.filter_map(|key| Some((key.algorithm, key.key.as_ref().ok()?)))
         {
             match decode::<Claims>(token, key, &self.validation(algorithm)) {
-                Ok(data) => return self.principal(&data.claims),
+                Ok(data) => return self.principal(&data.claims, now),
                 Err(error) => refusal = refusal_of(error.kind()),
             }
         }
         Err(refusal)
     }
 
-    fn principal(&self, claims: &Claims) -> Result<Principal, Refusal> {
+    fn principal(&self, claims: &Claims, now: SystemTime) -> Result<Principal, Refusal> {
         let principal = self.claims.principal(claims)?;
-        let expires_at = claims
+        let exp = claims
             .get("exp")
             .and_then(|exp| exp.as_f64())
             .and_then(|exp| Duration::try_from_secs_f64(exp).ok())
-            .and_then(|exp| UNIX_EPOCH.checked_add(exp)?.checked_add(self.leeway));
+            .and_then(|exp| UNIX_EPOCH.checked_add(exp));
+        // The leeway lets in a token that our clock, but perhaps not its issuer's, sees as expired. What was let in by it
+        // would end at once if it did not count for its end as well; everybody else has no need of it.
+        let expires_at = match exp {
+            Some(exp) if exp <= now => exp.checked_add(self.leeway),
+            exp => exp,
+        };
         // So far in the future that the clock cannot say it is as good as never.
         Ok(match expires_at {
             Some(time) => principal.expires_at(time),

@@ -2,6 +2,7 @@
 
 mod admission;
 mod admitted;
+mod attempts;
 #[cfg(feature = "jwt")]
 mod claims;
 mod cors;

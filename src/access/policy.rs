@@ -2,7 +2,7 @@
 
 mod loopback;
 
-use std::{fmt, future::Future, pin::Pin, sync::Arc};
+use std::{fmt, future::Future, pin::Pin, sync::Arc, time::SystemTime};
 
 use http::request::Parts;
 use serde::{Deserialize, Deserializer, de::Error as _};
@@ -170,11 +170,33 @@ impl Access {
         matches!(self.policy, Policy::Loopback)
     }
 
+    /// Whether a request brings something that can be wrong. Of a hook of the host's nobody knows what it looks at.
+    pub(super) fn is_attempt(&self, parts: &Parts) -> bool {
+        match &self.policy {
+            Policy::Loopback | Policy::Public => false,
+            Policy::Check(_) => true,
+            _ => !Credentials::of(&parts.headers).is_empty(),
+        }
+    }
+
+    /// Whether a refusal says that credentials were tried that are not good. A hook of the host's does not say whether it
+    /// found any.
+    pub(super) fn is_failed_attempt(&self, refusal: &Refusal) -> bool {
+        match refusal.code() {
+            "invalid_token" => true,
+            "unauthorized" => matches!(self.policy, Policy::Check(_)),
+            // One that has expired was good once, so it is no guess.
+            _ => false,
+        }
+    }
+
     /// Who the request's credentials stand for, as the policy sees it.
+    #[cfg_attr(not(feature = "jwt"), allow(unused_variables))]
     pub(super) async fn authorize(
         &self,
         parts: &Parts,
         origins: &Origins,
+        now: SystemTime,
     ) -> Result<Principal, Refusal> {
         match &self.policy {
             Policy::Loopback => loopback(parts, origins),
@@ -201,7 +223,7 @@ impl Access {
                 let credentials = needed(parts)?;
                 let mut result = Err(invalid_token());
                 for token in credentials.tokens() {
-                    result = config.verify(token);
+                    result = config.verify(token, now);
                     if result.is_ok() {
                         break;
                     }

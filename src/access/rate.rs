@@ -1,8 +1,8 @@
-//! Inbound rates: how often one principal may change something, from one address.
+//! Inbound rates: how often one principal may read or change something, from one address.
 //!
 //! A bucket of our own rather than `governor`'s keyed limiter: that one keeps every key it has seen until somebody
 //! asks it to forget, has a clock of its own that tests can't pause, and brings a concurrent map and a random
-//! generator with it, for a path that sees a hundred calls a minute. This table is bounded and forgets by itself.
+//! generator with it. This table is bounded and forgets by itself.
 
 use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 
@@ -27,11 +27,20 @@ pub(crate) struct Rates {
     buckets: Mutex<HashMap<Key, Bucket>>,
 }
 
-/// Id and tenant, and the household.
+/// Id and tenant, where it is known who it is, and the household.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Key {
-    owner: (Arc<str>, Option<Arc<str>>),
+    owner: Option<(Arc<str>, Option<Arc<str>>)>,
     address: Option<IpAddr>,
+}
+
+impl Key {
+    fn of(address: IpAddr) -> Self {
+        Self {
+            owner: None,
+            address: Some(household(address)),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -56,10 +65,27 @@ impl Rates {
         principal: &Principal,
         address: Option<IpAddr>,
     ) -> Result<(), Duration> {
-        let key = Key {
-            owner: principal.owner(),
+        self.take_of(Key {
+            owner: Some(principal.owner()),
             address: address.map(household),
-        };
+        })
+    }
+
+    /// The same for all of an address.
+    pub(super) fn take_at(&self, address: IpAddr) -> Result<(), Duration> {
+        self.take_of(Key::of(address))
+    }
+
+    /// How long until there is one for this address; `None` where there is one. Takes none.
+    pub(super) fn wait_at(&self, address: IpAddr) -> Option<Duration> {
+        let now_us = self.clock.now_us();
+        let tokens = lock(&self.buckets)
+            .get(&Key::of(address))
+            .map(|bucket| self.level(bucket, now_us))?;
+        self.until_one(tokens)
+    }
+
+    fn take_of(&self, key: Key) -> Result<(), Duration> {
         let now_us = self.clock.now_us();
         let mut buckets = lock(&self.buckets);
         if buckets.len() >= MAX_BUCKETS && !buckets.contains_key(&key) {
@@ -72,14 +98,19 @@ impl Rates {
         let bucket = buckets.entry(key).or_insert(full);
         bucket.tokens = self.level(bucket, now_us);
         bucket.filled_us = now_us;
-        if bucket.tokens < 1.0 {
-            let missing = 1.0 - bucket.tokens;
-            return Err(Duration::from_secs_f64(
-                missing * 60.0 / f64::from(self.a_minute),
-            ));
+        match self.until_one(bucket.tokens) {
+            Some(wait) => Err(wait),
+            None => {
+                bucket.tokens -= 1.0;
+                Ok(())
+            }
         }
-        bucket.tokens -= 1.0;
-        Ok(())
+    }
+
+    fn until_one(&self, tokens: f64) -> Option<Duration> {
+        let missing = 1.0 - tokens;
+        let wait = || Duration::from_secs_f64(missing * 60.0 / f64::from(self.a_minute));
+        (missing > 0.0).then(wait)
     }
 
     fn level(&self, bucket: &Bucket, now_us: u64) -> f64 {

@@ -293,6 +293,8 @@ mod tests {
                 "given",
             ),
             ("REALTIME_INBOUND_PER_MINUTE", "38", "38"),
+            ("REALTIME_READS_PER_MINUTE", "138", "138"),
+            ("REALTIME_DENIALS_PER_MINUTE", "139", "139"),
             ("REALTIME_WS_PING_INTERVAL", "39s", "39s"),
             ("REALTIME_WS_TIMEOUT", "40s", "40s"),
             (

@@ -189,6 +189,7 @@ mod tests {
                 "max_users": 37, "currency": "EUR", "instance": "a-1", "title": "Gateway",
                 "stream_path": "/s", "ws_path": "/w", "api_path": "/a", "dashboard_path": "/d",
                 "token_key": "0123456789abcdef0123456789abcdef", "inbound_per_minute": 38,
+                "reads_per_minute": 138, "denials_per_minute": null,
                 "ws_ping_interval": "39s", "ws_timeout": "40s",
                 "trusted_proxies": ["10.0.0.0/8", "::1"], "allowed_origins": ["https://a.example"],
                 "prices": {"m": {"input_per_million": 1, "output_per_million": 2}}, "cors": "any"
@@ -241,6 +242,8 @@ mod tests {
                 "\"/d\"",
                 "given",
                 "38",
+                "138",
+                "none",
                 "39s",
                 "40s",
                 "[\"10.0.0.0/8\", \"::1\"]",

@@ -38,9 +38,41 @@ impl RealtimeConfig {
         self
     }
 
-    /// The host's own signal to shut down: when it is cancelled, every stream gets a `drain` event and ends, so that
-    /// a graceful shutdown of the server is not held up. The token is only listened to, never cancelled from here.
-    /// Defaults to a token of its own, that nobody cancels.
+    /// The host's own signal to shut down: when it is cancelled, every stream gets a `drain` event and ends, so that no
+    /// viewer that reads holds up a graceful shutdown of the server. The token is only listened to, never cancelled from
+    /// here. Defaults to a token of its own, that nobody cancels.
+    ///
+    /// The server waits for more than that: for every socket that is open. A viewer that does not read can't be given its
+    /// end; behind `RealtimeHandle::guard` its socket is closed 2 s after the token, without it never, and over HTTP/2,
+    /// where the stream is held back and not the socket, when its connection ends. The host's own answers and clients that
+    /// send half a request are waited for as well. So a limit belongs around the server's end:
+    ///
+    /// ```no_run
+    /// # #[cfg(feature = "axum")]
+    /// # async fn run(
+    /// #     app: axum::Router,
+    /// #     listener: tokio::net::TcpListener,
+    /// # ) -> Result<(), Box<dyn std::error::Error>> {
+    /// # use std::time::Duration;
+    /// # use tokio_util::sync::CancellationToken;
+    /// # use tower_realtime::{Access, RealtimeConfig, RealtimeLayer};
+    /// let token = CancellationToken::new();
+    /// let config = RealtimeConfig::new(Access::loopback()).shutdown(token.clone());
+    /// let realtime = RealtimeLayer::new(config);
+    /// let rt = realtime.handle();
+    /// let server = axum::serve(rt.guard(listener), app.layer(realtime))
+    ///     .with_graceful_shutdown(token.clone().cancelled_owned());
+    /// let out_of_patience = async {
+    ///     token.cancelled().await;
+    ///     tokio::time::sleep(Duration::from_secs(10)).await;
+    /// };
+    /// tokio::select! {
+    ///     served = server => served?,
+    ///     () = out_of_patience => eprintln!("answers under way were cut off"),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn shutdown(mut self, token: CancellationToken) -> Self {
         self.shutdown = token;
@@ -298,6 +330,11 @@ impl RealtimeConfig {
     }
 }
 
+/// Reads a minute for each page that may be open, unless it is said otherwise.
+pub(super) const READS_A_CLIENT: usize = 60;
+/// Also where hardly any may: a page that opens asks for a dozen things at once.
+pub(super) const LEAST_READS: usize = 6_000;
+
 /// Bounds.
 impl RealtimeConfig {
     /// See [`max_clients`](Self::max_clients).
@@ -318,16 +355,20 @@ impl RealtimeConfig {
     pub const DEFAULT_MAX_USERS: usize = 1000;
     /// See [`inbound_per_minute`](Self::inbound_per_minute).
     pub const DEFAULT_INBOUND_PER_MINUTE: usize = 100;
+    /// See [`denials_per_minute`](Self::denials_per_minute).
+    pub const DEFAULT_DENIALS_PER_MINUTE: usize = 600;
 
     /// How many streams and sockets may be open at once. Takes 1 to 1,000,000. Defaults to 1000.
     ///
     /// WebSockets that have yet to send their token by `auth` are not among them: they have a tenth as many places
     /// (16 to 1024) of their own, one address a quarter of these; see the [guide](crate::guide::websocket#who-asks).
     ///
-    /// One more is refused with 503, or told to come back if it is a browser. For some seconds after more than a tenth
-    /// of them left at once, the last twentieth is kept for clients that come back to go on where they were. An open stream costs about 20 KB with
-    /// `axum::serve`, and every one of them a wake-up and a write an event. There is room for `stats` and `providers` of
-    /// as many windows, intervals and tenants as so many clients can read at once.
+    /// One more is refused with 503, or told to come back if it is a browser. For 5 to 10 seconds after more than a tenth
+    /// of them (and more than one) left at once, the places of those who left are kept for clients that come back to go on
+    /// where they were, which they show by a position (`Last-Event-ID`, `since`) or a reconnect token; newcomers are told
+    /// to come back meanwhile. An open stream costs about 20 KB with `axum::serve`, and every one of them a wake-up and a
+    /// write an event. There is room for `stats` and `providers` of as many windows, intervals and tenants as so many
+    /// clients can read at once.
     #[must_use]
     pub fn max_clients(mut self, clients: usize) -> Self {
         self.max_clients = clients;
@@ -347,7 +388,8 @@ impl RealtimeConfig {
     ///
     /// It needs the peer's address (`into_make_service_with_connect_info::<SocketAddr>()`, or
     /// [`PeerAddr`](crate::PeerAddr)), and behind a proxy [`trusted_proxies`](Self::trusted_proxies); many clients may
-    /// share one address.
+    /// share one address. Those whose address nobody says are not counted, and the first of them is told in a warning on
+    /// `logs` and, with the feature `tracing`, in the host's own log.
     #[must_use]
     pub fn max_clients_per_ip(mut self, clients: impl Into<Option<usize>>) -> Self {
         self.max_clients_per_ip = clients.into();
@@ -432,6 +474,36 @@ impl RealtimeConfig {
     #[must_use]
     pub fn inbound_per_minute(mut self, messages: usize) -> Self {
         self.inbound_per_minute = messages;
+        self
+    }
+
+    /// How often a minute one principal may read something over REST from one address (of IPv6, one /64 network), or open
+    /// a stream or a socket, all together; then the answer is 429 with `Retry-After`, and a browser's EventSource is told
+    /// to come back. Takes 1 to 1,000,000,000, or `None` for 60 for each of [`max_clients`](Self::max_clients), at least
+    /// 6000. Defaults to `None`.
+    ///
+    /// By default it bounds what a program can ask for in a loop, and is more than all pages together need that can be
+    /// open at once, should they be behind one address, share one token and come back at the same moment. Where each viewer
+    /// has an id or an address of its own, a few hundred are plenty. Health checks and the page's own files do not count.
+    #[must_use]
+    pub fn reads_per_minute(mut self, reads: impl Into<Option<usize>>) -> Self {
+        self.reads_per_minute = reads.into();
+        self
+    }
+
+    /// How many wrong credentials a minute one address (of IPv6, one /64 network) may try; then what it brings is not
+    /// looked at for a while, and the answer is 429 with `Retry-After`. Takes 1 to 1,000,000, or `None` for no such bound.
+    /// Defaults to 600.
+    ///
+    /// Credentials that were good before, as they stand in `Authorization` and `Cookie`, are looked at all the same, so
+    /// that somebody who guesses keeps nobody out who is behind the same address and has been in since the start. New ones
+    /// are kept out with him: behind a proxy, name it in [`trusted_proxies`](Self::trusted_proxies). Wrong are tokens that
+    /// [`Access::bearer`](crate::Access::bearer) and `Access::jwt` do not take, those that have expired aside, and whatever
+    /// [`Access::check`](crate::Access::check) answers with `Denied::unauthenticated`. Where a request does not say its
+    /// peer's address, nothing is counted.
+    #[must_use]
+    pub fn denials_per_minute(mut self, denials: impl Into<Option<usize>>) -> Self {
+        self.denials_per_minute = denials.into();
         self
     }
 }

@@ -133,6 +133,8 @@ pub(super) static SETTINGS: &[Setting] = &[
     setting!(Text, dashboard_path, is_path, PATH),
     setting!(Key, token_key),
     setting!(Count, inbound_per_minute, 1..=MILLION),
+    setting!(OptionalCount, reads_per_minute, 1..=1_000 * MILLION),
+    setting!(OptionalCount, denials_per_minute, 1..=MILLION),
     setting!(Time, ws_ping_interval, ms(100)..=HOUR, "30s"),
     setting!(Time, ws_timeout, ms(100)..=DAY, "90s"),
     setting!(

@@ -38,6 +38,9 @@ impl Hub {
             self.active.fetch_sub(1, Ordering::Relaxed);
             return Err(Refused::Full);
         }
+        if comes_back {
+            lock(&self.departures).back(now_us);
+        }
         let beat_us = self.settings.heartbeat_interval.as_micros() as u64;
         let id = self.readers.next();
         let reader = Arc::new(Reader::new(id, now_us, now_us + beat_us));
@@ -371,7 +374,7 @@ impl Hub {
         self.active.fetch_sub(1, Ordering::Relaxed);
         let bytes = reader.bytes.load(Ordering::Relaxed);
         self.counters.left_bytes.fetch_add(bytes, Ordering::Relaxed);
-        lock(&self.departures).count(now_us);
+        lock(&self.departures).left(now_us);
         drop(reader.vacate());
         self.left.notify_waiters();
     }

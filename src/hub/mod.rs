@@ -116,6 +116,8 @@ struct Counters {
     refused: AtomicU64,
     gaps: AtomicU64,
     stalled: AtomicU64,
+    /// Those of them whose subscription was still there, by form: nothing else had given them up.
+    let_go: [AtomicU64; FORMS],
     joined: AtomicU64,
     /// To those who have left.
     left_bytes: AtomicU64,
@@ -248,6 +250,11 @@ impl Hub {
 
     fn is_closed(&self) -> bool {
         self.closed.load(Ordering::SeqCst)
+    }
+
+    /// How many readers of this form were let go because they took nothing, and would have stayed otherwise.
+    pub(crate) fn let_go(&self, form: Form) -> u64 {
+        self.counters.let_go[form.0].load(Ordering::Relaxed)
     }
 
     pub(crate) fn active(&self) -> usize {

@@ -212,6 +212,7 @@ impl Hub {
             for reader in stalled {
                 if reader.closing().is_none() {
                     self.counters.stalled.fetch_add(1, Ordering::Relaxed);
+                    self.counters.let_go[view.spec.form.0].fetch_add(1, Ordering::Relaxed);
                     reader.close(CloseReason::Stalled);
                     self.leave(&view, &reader);
                 }

@@ -1,30 +1,36 @@
-//! Bodies of requests to us: JSON, small, and soon.
+//! Bodies of requests to us: JSON, small, and soon. Those that nobody wants are read as well, or the connection ends.
 
-use std::{future::poll_fn, pin::pin, time::Duration};
+use std::{future::poll_fn, pin::Pin, time::Duration};
 
-use http::StatusCode;
+use http::{HeaderValue, StatusCode, Version, header, request::Parts};
 use http_body::Body;
 use serde_json::{Map, Value};
 
-use super::{answer::Refusal, names};
+use super::{
+    answer::{Answer, Refusal},
+    names,
+};
 use crate::middleware::OwnRequestBody;
 
 /// The largest body that is read.
 const MAX_BODY_BYTES: usize = 64 * 1024;
 /// How long a body may take to arrive: one that drips in holds a task for no longer.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// And one that nobody looks at. It holds up an answer that is ready: long enough for a body that was sent with its head,
+/// or right after it.
+const UNWANTED_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The members of a JSON object.
 #[derive(Debug)]
 pub(crate) struct Fields(Map<String, Value>);
 
 /// Reads a body that has to be a JSON object.
-pub(crate) async fn fields(body: OwnRequestBody) -> Result<Fields, Refusal> {
+pub(crate) async fn fields(body: &mut OwnRequestBody) -> Result<Fields, Refusal> {
     parse(&bytes(body).await?)
 }
 
 /// The same where everything in it has a default: nothing at all is as good as `{}`.
-pub(crate) async fn optional_fields(body: OwnRequestBody) -> Result<Fields, Refusal> {
+pub(crate) async fn optional_fields(body: &mut OwnRequestBody) -> Result<Fields, Refusal> {
     let bytes = bytes(body).await?;
     match bytes.is_empty() {
         true => Ok(Fields(Map::new())),
@@ -32,7 +38,46 @@ pub(crate) async fn optional_fields(body: OwnRequestBody) -> Result<Fields, Refu
     }
 }
 
-async fn bytes(body: OwnRequestBody) -> Result<Vec<u8>, Refusal> {
+/// Sees to what is left of a body when its answer is there. Over HTTP/1 the next request stands behind it: a server that
+/// gets the answer first closes the connection, and a client that has not been told so loses its next request, or, where
+/// bytes are still on their way, this answer. So what is small and there is read, and otherwise the answer says that it is
+/// the last one (RFC 9112, section 9.6). HTTP/2 has a stream for each request.
+pub(super) async fn leave_none(parts: &Parts, body: &mut OwnRequestBody, answer: &mut Answer) {
+    let goes_on = answer.body().full_len().is_none() || answer.status().is_informational();
+    if goes_on || parts.version > Version::HTTP_11 || body.is_end_stream() {
+        return;
+    }
+    // Whoever waits for leave to send it has sent nothing yet, and is not to be asked for it now.
+    let waits = parts.headers.contains_key(header::EXPECT);
+    let is_large = body.size_hint().lower() > MAX_BODY_BYTES as u64;
+    let is_read = !waits
+        && !is_large
+        && matches!(
+            tokio::time::timeout(UNWANTED_TIMEOUT, drop_all(body)).await,
+            Ok(true)
+        );
+    if !is_read {
+        answer
+            .headers_mut()
+            .insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+}
+
+/// Reads a body of no more than the usual size to its end; false where it is none.
+async fn drop_all(body: &mut OwnRequestBody) -> bool {
+    let mut left = MAX_BODY_BYTES;
+    while let Some(frame) = poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await {
+        let Ok(frame) = frame else { return false };
+        let len = frame.data_ref().map_or(0, |data| data.len());
+        match left.checked_sub(len) {
+            Some(rest) => left = rest,
+            None => return false,
+        }
+    }
+    true
+}
+
+async fn bytes(body: &mut OwnRequestBody) -> Result<Vec<u8>, Refusal> {
     match tokio::time::timeout(BODY_TIMEOUT, read(body)).await {
         Ok(bytes) => bytes,
         Err(_) => Err(Refusal::new(
@@ -63,11 +108,11 @@ fn parse(bytes: &[u8]) -> Result<Fields, Refusal> {
     }
 }
 
-async fn read(body: OwnRequestBody) -> Result<Vec<u8>, Refusal> {
-    let mut body = pin!(body);
+async fn read(body: &mut OwnRequestBody) -> Result<Vec<u8>, Refusal> {
     let mut bytes = Vec::new();
-    while let Some(frame) = poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
+    while let Some(frame) = poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await {
         let Ok(frame) = frame else {
+            *body = OwnRequestBody::empty();
             return Err(Refusal::new(
                 StatusCode::BAD_REQUEST,
                 "bad_body",
@@ -84,6 +129,8 @@ async fn read(body: OwnRequestBody) -> Result<Vec<u8>, Refusal> {
         }
         bytes.extend_from_slice(&data);
     }
+    // Nobody is to ask one that has ended again: not every body bears that.
+    *body = OwnRequestBody::empty();
     Ok(bytes)
 }
 
@@ -165,7 +212,8 @@ mod tests {
     use super::*;
 
     async fn sentence(body: impl Into<OwnRequestBody>) -> String {
-        fields(body.into()).await.unwrap_err().sentence().to_owned()
+        let refused = fields(&mut body.into()).await.unwrap_err();
+        refused.sentence().to_owned()
     }
 
     #[tokio::test(start_paused = true)]
@@ -179,14 +227,14 @@ mod tests {
                 .contains("65536")
         );
         let largest = format!("{{{}}}", " ".repeat(MAX_BODY_BYTES - 2));
-        assert!(fields(largest.into()).await.is_ok());
+        assert!(fields(&mut largest.into()).await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]
     async fn fields_are_named_when_they_are_wrong() {
         let body =
             r#"{"n": 1, "list": ["a", "b"], "commas": "a, b", "mixed": ["a", 1], "empty": []}"#;
-        let fields = fields(body.into()).await.unwrap();
+        let fields = fields(&mut body.into()).await.unwrap();
         let ab = || Some(vec!["a".to_owned(), "b".to_owned()]);
         assert_eq!(fields.channels(&["nothing", "list"], 2).unwrap(), ab());
         assert_eq!(fields.channels(&["commas"], 2).unwrap(), ab());

@@ -173,7 +173,11 @@ impl Connections {
     pub(crate) fn new(runtime: &Runtime) -> Arc<Self> {
         let config = &runtime.config;
         Arc::new(Self {
-            admission: Admission::new(config.max_clients_per_user, config.max_clients_per_ip),
+            admission: Admission::new(
+                config.max_clients_per_user,
+                config.max_clients_per_ip,
+                Some(Rates::new(config.reads_a_minute(), runtime.clock)),
+            ),
             rates: Rates::new(config.inbound_per_minute, runtime.clock),
             ticket_rates: Rates::new(
                 config.inbound_per_minute.saturating_mul(TICKETS_A_CALL),

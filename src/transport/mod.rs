@@ -22,5 +22,5 @@ mod taken;
 mod ws;
 
 pub(crate) use compress::compressor;
-pub(crate) use forms::{RECORD_FORM, encoders, next_record};
+pub(crate) use forms::{RECORD_FORM, SSE_FORM, encoders, next_record};
 pub(crate) use router::Router;

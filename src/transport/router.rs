@@ -1,6 +1,6 @@
 //! Router: answers our own paths. Access is checked here, before any surface; a new one cannot forget it.
 
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::{future::Future, net::IpAddr, pin::Pin, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, header, request::Parts};
@@ -60,6 +60,7 @@ impl Router {
             allowed_origins: &config.allowed_origins,
             trusted_proxies: &config.trusted_proxies,
             token_key: config.token_key.as_ref(),
+            denials_per_minute: config.denials_per_minute,
         };
         let gate = Gate::new(&settings, runtime.clock)?;
         let connections = Connections::new(&runtime);
@@ -110,12 +111,27 @@ impl Own for Router {
 
 impl Shared {
     /// The one way from a request to an answer: preflight, route, access, surface, CORS.
-    async fn answer(self: Arc<Self>, parts: Parts, body: OwnRequestBody) -> Answer {
-        if let Some(preflight) = self.gate.preflight(&parts) {
+    async fn answer(self: Arc<Self>, parts: Parts, mut body: OwnRequestBody) -> Answer {
+        let mut answer = self.respond(&parts, &mut body).await;
+        body::leave_none(&parts, &mut body, &mut answer).await;
+        answer
+    }
+
+    /// The address that limits count by; `None` where nobody said it, which the host should know where it counts by it.
+    pub(crate) fn client_ip(&self, parts: &Parts) -> Option<IpAddr> {
+        let address = self.gate.client_ip(parts);
+        if address.is_none() && self.runtime.config.max_clients_per_ip.is_some() {
+            self.runtime.warn(self.runtime.warnings.nameless());
+        }
+        address
+    }
+
+    async fn respond(self: &Arc<Self>, parts: &Parts, body: &mut OwnRequestBody) -> Answer {
+        if let Some(preflight) = self.gate.preflight(parts) {
             return preflight.map(OwnBody::full);
         }
         let is_head = parts.method == Method::HEAD;
-        let mut answer = match self.route(&parts, body).await {
+        let mut answer = match self.route(parts, body).await {
             Ok(answer) => answer,
             Err(refusal) => refusal.into_answer(),
         };
@@ -133,7 +149,7 @@ impl Shared {
     async fn route(
         self: &Arc<Self>,
         parts: &Parts,
-        body: OwnRequestBody,
+        body: &mut OwnRequestBody,
     ) -> Result<Answer, Refusal> {
         let path = parts.uri.path();
         let Some(route) = self.mounts.route(path) else {
@@ -182,15 +198,17 @@ impl Shared {
                 }
                 rest::ticket(&self.runtime, &caller, body).await
             }
-            Route::Connections => {
-                read_only(parts, || rest::connections(&self.runtime, &caller, &query))
-            }
+            Route::Connections => read_only(parts, || {
+                rest::limit_reads(&caller)?;
+                rest::connections(&self.runtime, &caller, &query)
+            }),
             Route::Connection(_)
             | Route::Subscribe(_)
             | Route::Unsubscribe(_)
             | Route::Broadcast
             | Route::TestConnection => self.write(&caller, parts, route, body).await,
             _ => read_only(parts, || {
+                rest::limit_reads(&caller)?;
                 rest::answer(&self.runtime, &self.mounts, &caller, route, &query)
             }),
         }
@@ -203,7 +221,7 @@ impl Shared {
         caller: &Caller<'_>,
         parts: &Parts,
         route: Route<'_>,
-        body: OwnRequestBody,
+        body: &mut OwnRequestBody,
     ) -> Result<Answer, Refusal> {
         let (method, name) = match route {
             Route::Connection(_) => (Method::DELETE, "DELETE"),
@@ -246,7 +264,7 @@ impl Shared {
             principal,
             gate: &self.gate,
             connections: &self.connections,
-            address: self.gate.client_ip(parts),
+            address: self.client_ip(parts),
         }
     }
 

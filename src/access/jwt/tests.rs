@@ -68,7 +68,7 @@ fn token(claims: Value) -> String {
 
 #[track_caller]
 fn refused(config: &JwtConfig, token: &str, code: &str) {
-    let refusal = config.verify(token).unwrap_err();
+    let refusal = config.verify(token, SystemTime::now()).unwrap_err();
     assert_eq!((refusal.status().as_u16(), refusal.code()), (401, code));
     assert!(!refusal.sentence().contains(token));
 }
@@ -93,7 +93,7 @@ fn every_algorithm_verifies_its_own_tokens_only() {
         let config = JwtConfig::new(key.clone());
         assert_eq!(config.problem(), None, "{algorithm}");
         for (signed_by, token) in &tokens {
-            let result = config.verify(token);
+            let result = config.verify(token, SystemTime::now());
             assert_eq!(
                 result.is_ok(),
                 algorithm == signed_by,
@@ -108,7 +108,11 @@ fn every_algorithm_verifies_its_own_tokens_only() {
         .key(keys[1].1.clone())
         .key(keys[2].1.clone())
         .key(keys[3].1.clone());
-    assert!(tokens.iter().all(|(_, token)| all.verify(token).is_ok()));
+    assert!(
+        tokens
+            .iter()
+            .all(|(_, token)| all.verify(token, SystemTime::now()).is_ok())
+    );
 }
 
 #[test]
@@ -139,9 +143,18 @@ fn a_public_key_is_no_shared_secret() {
 #[test]
 fn times_are_checked_and_the_principal_expires() {
     let exp = now() + 600;
-    let principal = config().verify(&token(json!({"exp": exp}))).unwrap();
+    let principal = config()
+        .verify(&token(json!({"exp": exp})), SystemTime::now())
+        .unwrap();
     assert_eq!(
         principal.expiry(),
+        Some(UNIX_EPOCH + Duration::from_secs(exp))
+    );
+    // What the leeway alone lets in ends with the leeway.
+    let exp = now() - 10;
+    let late = config().verify(&token(json!({"exp": exp})), SystemTime::now());
+    assert_eq!(
+        late.unwrap().expiry(),
         Some(UNIX_EPOCH + Duration::from_secs(exp) + JwtConfig::DEFAULT_LEEWAY)
     );
     refused(
@@ -149,7 +162,11 @@ fn times_are_checked_and_the_principal_expires() {
         &token(json!({"exp": now() - 60})),
         "token_expired",
     );
-    assert!(config().verify(&token(json!({"exp": now() - 10}))).is_ok());
+    assert!(
+        config()
+            .verify(&token(json!({"exp": now() - 10})), SystemTime::now())
+            .is_ok()
+    );
     refused(
         &config().leeway(Duration::ZERO),
         &token(json!({"exp": now() - 10})),
@@ -160,7 +177,11 @@ fn times_are_checked_and_the_principal_expires() {
         &token(json!({"nbf": now() + 60})),
         "invalid_token",
     );
-    assert!(config().verify(&token(json!({"nbf": now() + 10}))).is_ok());
+    assert!(
+        config()
+            .verify(&token(json!({"nbf": now() + 10})), SystemTime::now())
+            .is_ok()
+    );
     for exp in [json!(null), json!("tomorrow"), json!(-1), json!({})] {
         refused(&config(), &token(json!({"exp": exp})), "invalid_token");
     }
@@ -170,7 +191,7 @@ fn times_are_checked_and_the_principal_expires() {
         "invalid_token",
     );
     // The end of time is no panic.
-    let forever = config().verify(&token(json!({"exp": u64::MAX})));
+    let forever = config().verify(&token(json!({"exp": u64::MAX})), SystemTime::now());
     assert_eq!(forever.unwrap().expiry(), None);
 }
 
@@ -180,7 +201,7 @@ fn issuer_and_audience_are_checked_where_they_are_expected() {
         .issuer("https://id.example.com")
         .audience("realtime");
     let good = json!({"iss": "https://id.example.com", "aud": ["app", "realtime"]});
-    assert!(strict.verify(&token(good)).is_ok());
+    assert!(strict.verify(&token(good), SystemTime::now()).is_ok());
     for claims in [
         json!({}),
         json!({"iss": "https://id.example.com"}),
@@ -193,7 +214,11 @@ fn issuer_and_audience_are_checked_where_they_are_expected() {
     }
     // A token for somebody else is not for us, though we expect nothing.
     refused(&config(), &token(json!({"aud": "app"})), "invalid_token");
-    assert!(config().verify(&token(json!({"iss": "anybody"}))).is_ok());
+    assert!(
+        config()
+            .verify(&token(json!({"iss": "anybody"})), SystemTime::now())
+            .is_ok()
+    );
 }
 
 #[test]
@@ -203,7 +228,10 @@ fn keys_change_while_tokens_live() {
     let claims = json!({"sub": "ana", "role": "viewer", "exp": now() + 600});
     let header = Header::new(Algorithm::HS256);
     for secret in [SECRET, next] {
-        assert!(both.verify(&sign_with(&header, secret, &claims)).is_ok());
+        assert!(
+            both.verify(&sign_with(&header, secret, &claims), SystemTime::now())
+                .is_ok()
+        );
     }
     refused(
         &config(),
@@ -218,8 +246,12 @@ fn keys_change_while_tokens_live() {
         };
         sign_with(&header, SECRET, &claims)
     };
-    assert!(named.verify(&with_kid(Some("2026-1"))).is_ok());
-    assert!(named.verify(&with_kid(None)).is_ok());
+    assert!(
+        named
+            .verify(&with_kid(Some("2026-1")), SystemTime::now())
+            .is_ok()
+    );
+    assert!(named.verify(&with_kid(None), SystemTime::now()).is_ok());
     refused(&named, &with_kid(Some("2025-4")), "invalid_token");
 }
 
@@ -240,14 +272,17 @@ fn extensions_that_must_be_understood_are_not() {
 #[test]
 fn a_valid_token_without_the_role_is_forbidden() {
     let refusal = config()
-        .verify(&token(json!({"role": "customer"})))
+        .verify(&token(json!({"role": "customer"})), SystemTime::now())
         .unwrap_err();
     assert_eq!(
         (refusal.status().as_u16(), refusal.code()),
         (403, "forbidden")
     );
     let open = config().every_token_views(true);
-    assert!(open.verify(&token(json!({"role": "customer"}))).is_ok());
+    assert!(
+        open.verify(&token(json!({"role": "customer"})), SystemTime::now())
+            .is_ok()
+    );
     let named = config()
         .user_claim("uid")
         .role_claim("scope")
@@ -255,7 +290,7 @@ fn a_valid_token_without_the_role_is_forbidden() {
         .admin_role("realtime:admin")
         .tenant_claim("org");
     let claims = json!({"uid": 7, "scope": "openid realtime:read", "org": "acme"});
-    let principal = named.verify(&token(claims)).unwrap();
+    let principal = named.verify(&token(claims), SystemTime::now()).unwrap();
     assert_eq!((principal.id(), principal.tenant_id()), ("7", Some("acme")));
     assert!(!principal.is_admin());
 }
@@ -322,7 +357,10 @@ fn a_file_says_it_in_words() {
     let claims =
         json!({"iss": "i", "aud": "a", "u": "ana", "r": "w", "t": "acme", "exp": now() + 60});
     assert_eq!(
-        config.verify(&sign(claims)).unwrap().expires_at(UNIX_EPOCH),
+        config
+            .verify(&sign(claims), SystemTime::now())
+            .unwrap()
+            .expires_at(UNIX_EPOCH),
         Principal::admin("ana")
             .tenant("acme")
             .expires_at(UNIX_EPOCH)
@@ -350,7 +388,10 @@ fn one_changed_character_anywhere_forges_nothing() {
         let mut bytes = token.clone().into_bytes();
         bytes[place] = if bytes[place] == b'A' { b'B' } else { b'A' };
         let forged = String::from_utf8(bytes).unwrap();
-        assert!(config.verify(&forged).is_err(), "{place}");
+        assert!(
+            config.verify(&forged, SystemTime::now()).is_err(),
+            "{place}"
+        );
     }
     refused(&config, &"A".repeat(MAX_TOKEN_LEN + 1), "invalid_token");
 }
@@ -358,6 +399,6 @@ fn one_changed_character_anywhere_forges_nothing() {
 proptest! {
     #[test]
     fn no_text_panics_or_passes(text in "[A-Za-z0-9_-]{0,80}\\.[A-Za-z0-9_-]{0,80}\\.[A-Za-z0-9_-]{0,80}|.{0,100}") {
-        prop_assert!(config().verify(&text).is_err());
+        prop_assert!(config().verify(&text, SystemTime::now()).is_err());
     }
 }

@@ -23,7 +23,9 @@ fn request(peer: Option<&str>, headers: &[(&str, &str)]) -> Parts {
 }
 
 async fn ask(access: &Access, parts: &Parts) -> Result<Principal, Refusal> {
-    access.authorize(parts, &Origins::default()).await
+    access
+        .authorize(parts, &Origins::default(), SystemTime::now())
+        .await
 }
 
 #[track_caller]
@@ -204,7 +206,13 @@ async fn loopback_lets_in_a_page_whose_origin_is_allowed() {
         ("origin", "http://localhost:5173"),
     ];
     let parts = request(Some(LOCAL), &headers);
-    assert!(Access::loopback().authorize(&parts, &origins).await.is_ok());
+    let now = SystemTime::now();
+    assert!(
+        Access::loopback()
+            .authorize(&parts, &origins, now)
+            .await
+            .is_ok()
+    );
 }
 
 #[tokio::test]

@@ -154,28 +154,41 @@ async fn places_are_kept_for_those_who_come_back_after_a_storm() {
         Refused::Full
     );
     let place = full[0].position();
+    let fresh = || house.hub.subscribe(spec(&[a]), Start::Latest);
     drop(full);
-    let fresh: Vec<_> = (0..95)
-        .map(|_| house.subscribe(&[a], Start::Latest))
-        .collect();
-    assert_eq!(
-        house.hub.subscribe(spec(&[a]), Start::Latest).unwrap_err(),
-        Refused::Full
-    );
-    let back: Vec<_> = (0..5)
+    // Newcomers knock first, and all at once.
+    for _ in 0..100 {
+        assert_eq!(fresh().unwrap_err(), Refused::Full);
+    }
+    let mut back: Vec<_> = (0..99)
         .map(|_| house.subscribe(&[a], Start::After(place)))
         .collect();
-    assert_eq!(
-        house
-            .hub
-            .subscribe(spec(&[a]), Start::After(place))
-            .unwrap_err(),
-        Refused::Full
-    );
+    assert_eq!(fresh().unwrap_err(), Refused::Full);
+    back.push(house.subscribe(&[a], Start::After(place)));
+    assert_eq!(house.hub.active(), 100);
     drop(back);
+
+    // Nobody comes this time: the places are anybody's after a while.
     tokio::time::sleep(Duration::from_secs(11)).await;
-    let _more: Vec<_> = (0..5)
+    let more: Vec<_> = (0..100).map(|_| fresh().unwrap()).collect();
+    drop(more);
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_quiet_times_no_place_is_kept() {
+    let house = House::new(HubSettings {
+        max_clients: 100,
+        ..settings()
+    });
+    let a = house.stream("a");
+    let mut full: Vec<_> = (0..100)
         .map(|_| house.subscribe(&[a], Start::Latest))
         .collect();
-    drop(fresh);
+    // Some come and go all the time, but never a tenth of them within seconds.
+    for _ in 0..5 {
+        full.truncate(98);
+        full.push(house.subscribe(&[a], Start::Latest));
+        full.push(house.subscribe(&[a], Start::Latest));
+        tokio::time::sleep(Duration::from_secs(3)).await;
+    }
 }

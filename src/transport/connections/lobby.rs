@@ -29,7 +29,7 @@ impl Lobby {
             most,
             places: Arc::default(),
             // One address leaves room for others.
-            admission: Admission::new(None, Some(most / 4)),
+            admission: Admission::new(None, Some(most / 4), None),
         }
     }
 

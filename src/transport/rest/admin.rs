@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::{
     access::Principal,
     hub::CloseReason,
+    one_line::OneLine,
     publish::LogLine,
     refusal::shown,
     runtime::Runtime,
@@ -26,6 +27,17 @@ use crate::{
 
 /// The most connections that one answer lists.
 const MAX_LISTED: u64 = 10_000;
+
+/// 429 where the caller has read too much in a short time.
+pub(crate) fn limit_reads(caller: &Caller<'_>) -> Result<(), Refusal> {
+    let Caller {
+        principal,
+        connections,
+        address,
+        ..
+    } = caller;
+    connections.admission.read(principal, *address)
+}
 
 /// 429 where the caller has changed too much in a short time.
 pub(crate) fn limit_rate(caller: &Caller<'_>) -> Result<(), Refusal> {
@@ -272,26 +284,25 @@ pub(super) fn audit(runtime: &Runtime, caller: &Caller<'_>, action: &str, target
         || "unknown".to_owned(),
         |address: IpAddr| address.to_string(),
     );
+    // An id can be what somebody has called himself elsewhere, so it must not be able to begin a line of its own.
+    let (shown_actor, shown_target) = (OneLine(actor).to_string(), OneLine(target).to_string());
+    let message = format!("{shown_actor}: {action} {shown_target}");
     // For the host's own log as well. The layer that turns that into events leaves our targets out.
     #[cfg(feature = "tracing")]
     tracing::info!(
         target: "tower_realtime::audit",
-        actor,
+        actor = shown_actor,
         action,
-        target,
+        target = shown_target,
         ip = address,
-        tenant = caller.principal.tenant_id(),
-        "{actor}: {action} {target}"
+        tenant = caller.principal.tenant_id().map(|tenant| OneLine(tenant).to_string()),
+        "{message}"
     );
-    let mut line = LogLine::new(
-        crate::hub::Level::Info,
-        "audit",
-        format!("{actor}: {action} {target}"),
-    )
-    .field("actor", actor)
-    .field("action", action)
-    .field("target", target)
-    .field("ip", address);
+    let mut line = LogLine::new(crate::hub::Level::Info, "audit", message)
+        .field("actor", actor)
+        .field("action", action)
+        .field("target", target)
+        .field("ip", address);
     if let Some(tenant) = caller.principal.tenant_id() {
         line = line.tenant(tenant);
     }

@@ -81,6 +81,8 @@ pub(super) fn info(ask: &Ask<'_>) -> Result<Answer, Refusal> {
             "max_clients_per_ip": config.max_clients_per_ip,
             "max_age_seconds": config.max_age.map(|age| age.as_secs()),
             "inbound_per_minute": config.inbound_per_minute,
+            "reads_per_minute": config.reads_a_minute(),
+            "denials_per_minute": config.denials_per_minute,
             "replay_capacity": config.replay_capacity,
             "heartbeat_ms": config.heartbeat_interval.as_millis() as u64,
             "stall_timeout_ms": config.stall_timeout.as_millis() as u64,

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use http::StatusCode;
 
-pub(crate) use admin::{Change, change, connections, kick, limit_rate};
+pub(crate) use admin::{Change, change, connections, kick, limit_rate, limit_reads};
 pub(crate) use broadcast::broadcast;
 pub(crate) use probe::test_connection;
 pub(crate) use ticket::ticket;

@@ -23,7 +23,7 @@ const MAX_CHANNELS: usize = 32;
 pub(crate) async fn ticket(
     runtime: &Runtime,
     caller: &Caller<'_>,
-    body: OwnRequestBody,
+    body: &mut OwnRequestBody,
 ) -> Result<Answer, Refusal> {
     let rates = &caller.connections.ticket_rates;
     rates

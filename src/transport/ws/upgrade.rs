@@ -104,7 +104,7 @@ pub(crate) async fn open(
     let mut reading = Reading::new(selection, form);
     let opening = match principal {
         None => {
-            let address = shared.gate.client_ip(parts);
+            let address = shared.client_ip(parts);
             Opening::Lobby(Lobby::enter(shared, address).ok_or_else(lobby_full)?)
         }
         Some(principal) => {

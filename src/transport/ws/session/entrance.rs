@@ -69,7 +69,7 @@ impl Entered {
         let session = session.unwrap_or_else(|| SessionId::random(runtime.clock));
         // First of all, so that the new one may have the old one's place.
         let claim = connections.claim(&runtime.hub, session);
-        let address = shared.gate.client_ip(head);
+        let address = shared.client_ip(head);
         let seat = connections.admission.admit(&principal, address)?;
         let start = match reading.selection.names.is_empty() {
             true => Start::Latest,
