@@ -88,7 +88,7 @@ impl<T> LabelTable<T> {
         Self::with_secrets(capacity, make, RapidSecrets::random())
     }
 
-    fn with_secrets(capacity: usize, make: fn() -> T, secrets: RapidSecrets) -> Self {
+    pub(super) fn with_secrets(capacity: usize, make: fn() -> T, secrets: RapidSecrets) -> Self {
         let capacity = capacity.min(1 << 24);
         // Two words for every cell, `other` included.
         let words = ((capacity + 1) * 2).next_power_of_two();

@@ -33,7 +33,7 @@ impl Shards {
         Self::with_shards(capacity, threads)
     }
 
-    fn with_shards(capacity: usize, shards: usize) -> Self {
+    pub(super) fn with_shards(capacity: usize, shards: usize) -> Self {
         let capacity = capacity.clamp(2, 1 << 24).next_power_of_two();
         let useful = (capacity / MIN_SHARD_ROWS).clamp(1, MAX_SHARDS);
         let shards = shards.next_power_of_two().min(useful);

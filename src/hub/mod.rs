@@ -30,7 +30,7 @@ mod view;
 
 use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
 pub use channel::{ChannelConfig, Class, Priority};
 pub(crate) use channel::{ChannelId, ChannelInfo, check_channel_name, check_event_type};
@@ -51,7 +51,7 @@ pub(crate) use subscription::Subscription;
 use crate::{
     clock::Clock,
     error::{Error, Kind},
-    sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering, lock},
+    sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, Notify, Ordering, lock},
 };
 use departures::Departures;
 use entry::Entry;
