@@ -286,11 +286,7 @@ mod loom_models {
     /// Drains as the aggregator does until so many requests have come, as rows or in the overflow.
     fn drain_until(collector: &Collector, wanted: u64) {
         let mut seen = 0;
-        while seen < wanted {
-            collector.arm();
-            if collector.is_empty() {
-                block_on(collector.wake().notified());
-            }
+        loop {
             let before = seen;
             seen += collector.drain(usize::MAX, drop) as u64;
             collector.drain_overflow(|overflow| {
@@ -298,7 +294,13 @@ mod loom_models {
                     seen += overflow.sums.requests;
                 }
             });
-            if seen == before {
+            if seen >= wanted {
+                break;
+            }
+            collector.arm();
+            if collector.is_empty() {
+                block_on(collector.wake().notified());
+            } else if seen == before {
                 // It is still being written.
                 thread::yield_now();
             }

@@ -119,10 +119,20 @@ struct State {
     /// Numbers of channels that were given up, to be used again.
     retired: Vec<ChannelId>,
     by_name: HashMap<String, ChannelId>,
-    views: HashMap<ViewSpec, Arc<View>>,
+    views: Views,
     last_seq: u64,
     times: Times,
 }
+
+/// By what they show. Tests repeat a run by its seed: for them it is in the same order each time.
+#[cfg(not(test))]
+type Views = HashMap<ViewSpec, Arc<View>>;
+#[cfg(test)]
+type Views = HashMap<
+    ViewSpec,
+    Arc<View>,
+    std::hash::BuildHasherDefault<std::collections::hash_map::DefaultHasher>,
+>;
 
 struct Channel {
     info: Arc<ChannelInfo>,
@@ -189,7 +199,7 @@ impl Hub {
                 channels: Vec::new(),
                 retired: Vec::new(),
                 by_name: HashMap::new(),
-                views: HashMap::new(),
+                views: Views::default(),
                 last_seq: 0,
                 times: Times::default(),
             }),
