@@ -49,12 +49,16 @@ impl Watched {
 
 impl World {
     /// The next thing for a reader, as a body asks for it or as somebody who does not wait.
-    pub(super) fn next_of(&self, reader: &mut Watched, waits: bool) -> Option<Read> {
+    pub(super) fn next_of(&mut self, reader: &mut Watched, waits: bool) -> Option<Read> {
         reader.asleep = None;
         if !waits {
             // As `poll_read` does: a reader that is polled makes progress.
             reader.subscription.reader.polled(self.hub.coarse_now_us());
             return reader.subscription.try_read();
+        }
+        if self.random.of(4) {
+            // Another task has it now, and the one before is not to be woken for it.
+            reader.wakes = Arc::default();
         }
         let wakes = reader.wakes.count();
         let waker = Waker::from(reader.wakes.clone());
