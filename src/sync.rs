@@ -6,13 +6,15 @@ pub(crate) use std::sync::{
     atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering},
 };
 
+#[cfg(not(loom))]
+pub(crate) use tokio::sync::Notify;
+
 #[cfg(loom)]
 pub(crate) use loom::sync::{Mutex, MutexGuard, atomic::Ordering};
-#[cfg(loom)]
 #[cfg(all(test, loom))]
 pub(crate) use modelled::weakened;
 #[cfg(loom)]
-pub(crate) use modelled::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize};
+pub(crate) use modelled::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Notify};
 
 /// Loom's atomics, with sequential consistency. Loom itself takes a `SeqCst` access for acquire and release only, and
 /// would report a lost wake wherever two threads store and then look at what the other stored. Fences it takes for
@@ -146,6 +148,39 @@ mod modelled {
     atomic!(AtomicUsize, usize);
     arithmetic!(AtomicU64, u64, fetch_add fetch_sub fetch_max);
     arithmetic!(AtomicUsize, usize, fetch_add fetch_sub fetch_max);
+
+    /// Tokio's, into which loom does not see: without a step of the model's before each call, no other thread could do
+    /// anything between what a thread looks at and its call. The steps also order what tokio's own atomics order.
+    #[derive(Debug, Default)]
+    pub(crate) struct Notify {
+        tokio: tokio::sync::Notify,
+        steps: plain::AtomicUsize,
+    }
+
+    impl Notify {
+        pub(crate) fn new() -> Self {
+            Self::default()
+        }
+
+        pub(crate) fn notified(&self) -> tokio::sync::futures::Notified<'_> {
+            self.step();
+            self.tokio.notified()
+        }
+
+        pub(crate) fn notify_one(&self) {
+            self.step();
+            self.tokio.notify_one();
+        }
+
+        pub(crate) fn notify_waiters(&self) {
+            self.step();
+            self.tokio.notify_waiters();
+        }
+
+        fn step(&self) {
+            self.steps.fetch_add(1, Ordering::AcqRel);
+        }
+    }
 }
 
 /// Locks, and goes on with the data of a thread that panicked: our critical sections leave their data whole at

@@ -1,10 +1,10 @@
 //! What a request and a viewer cost in memory: exact numbers of allocations, in a bare tower stack, because a
-//! framework around it has its own.
+//! framework around it has its own; and in axum's router, over what that has.
 
 use std::{
     convert::Infallible,
     future::Future,
-    pin::pin,
+    pin::{Pin, pin},
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -14,6 +14,7 @@ use axum::{
     body::Bytes,
     http::{Request, Response},
 };
+use http_body::Frame;
 use http_body_util::{BodyExt, Empty, Full};
 use tower::{Layer, Service, service_fn};
 use tower_realtime::{
@@ -101,6 +102,197 @@ async fn a_request_with_known_labels_allocates_what_its_extension_needs_and_noth
         assert_eq!(cost.count_total, 2, "{cost:?}");
         // The request's own map, which was there before, has gone with it.
         assert_eq!(cost.count_current, -2, "{cost:?}");
+    }
+}
+
+/// How a request goes on after its head was read.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Ending {
+    /// So many frames, and the end.
+    Frames(usize),
+    /// So many frames, and then the body breaks.
+    BodyError(usize),
+    /// The client leaves after so many of four frames.
+    DroppedInBody(usize),
+    /// The client leaves before there is a head.
+    DroppedBefore,
+    ServiceError,
+}
+
+const ENDINGS: [Ending; 8] = [
+    Ending::Frames(0),
+    Ending::Frames(1),
+    Ending::Frames(4),
+    Ending::Frames(100),
+    Ending::BodyError(2),
+    Ending::DroppedInBody(2),
+    Ending::DroppedBefore,
+    Ending::ServiceError,
+];
+
+/// A body that allocates nothing by itself.
+struct Parts {
+    left: usize,
+    breaks: bool,
+}
+
+impl Parts {
+    fn of(ending: Ending) -> Self {
+        match ending {
+            Ending::Frames(left) => Self {
+                left,
+                breaks: false,
+            },
+            Ending::BodyError(left) => Self { left, breaks: true },
+            _ => Self {
+                left: 4,
+                breaks: false,
+            },
+        }
+    }
+}
+
+impl http_body::Body for Parts {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        if self.left > 0 {
+            self.left -= 1;
+            return Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"part")))));
+        }
+        Poll::Ready(std::mem::take(&mut self.breaks).then_some(Err(Broken)))
+    }
+}
+
+#[derive(Debug)]
+struct Broken;
+
+impl std::fmt::Display for Broken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("broken")
+    }
+}
+
+impl std::error::Error for Broken {}
+
+async fn answer<B>(ending: Ending, request: Request<B>) -> Result<Response<Parts>, Broken> {
+    if let Some(meter) = request.extensions().get::<RequestMeter>() {
+        meter.provider("openai").model("gpt-4o").user("ana");
+    }
+    match ending {
+        Ending::DroppedBefore => std::future::pending().await,
+        Ending::ServiceError => Err(Broken),
+        _ => Ok(Response::new(Parts::of(ending))),
+    }
+}
+
+/// What a request costs that goes on like that.
+fn cost_of<S, R, B>(service: &mut S, asked: R, ending: Ending) -> AllocationInfo
+where
+    S: Service<R, Response = Response<B>>,
+    B: http_body::Body<Data = Bytes>,
+{
+    measure(|| {
+        let called = service.call(asked);
+        if ending == Ending::DroppedBefore {
+            let mut cx = Context::from_waker(Waker::noop());
+            assert!(pin!(called).poll(&mut cx).is_pending());
+            return;
+        }
+        let Ok(response) = now(called) else {
+            assert_eq!(ending, Ending::ServiceError);
+            return;
+        };
+        let mut body = pin!(response.into_body());
+        let read = match ending {
+            Ending::DroppedInBody(read) => read,
+            _ => usize::MAX,
+        };
+        let frames = (0..read).map_while(|_| now(body.frame())).count();
+        match ending {
+            Ending::BodyError(parts) => assert_eq!(frames, parts + 1),
+            Ending::Frames(parts) | Ending::DroppedInBody(parts) => assert_eq!(frames, parts),
+            _ => {}
+        }
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn however_a_request_ends_it_costs_no_more() {
+    for ending in ENDINGS {
+        let inner = move |request: Asked| answer(ending, request);
+        let bare = cost_of(&mut service_fn(inner), request(), ending);
+        assert_eq!(bare.count_total, 0, "{ending:?}: the stack itself");
+        let mut service = layer().layer(service_fn(inner));
+        for _ in 0..10 {
+            cost_of(&mut service, request(), ending);
+        }
+        for _ in 0..100 {
+            let cost = cost_of(&mut service, request(), ending);
+            assert_eq!(cost.count_total, 2, "{ending:?}: {cost:?}");
+            assert_eq!(cost.count_current, -2, "{ending:?}: {cost:?}");
+        }
+    }
+}
+
+/// What a request costs in axum 0.8's router over one with an idle layer, as measured: two as in a bare stack, and two more
+/// on the way to the handler.
+#[cfg(feature = "axum")]
+const ROUTED: u64 = 4;
+
+/// In axum's router, which boxes each layer's future and body: against one with a layer that wraps the body and does
+/// nothing else. The route's label is axum's own template.
+#[cfg(feature = "axum")]
+#[tokio::test(start_paused = true)]
+async fn in_a_router_a_request_costs_the_same_however_long_and_however_it_ends() {
+    use axum::{Router, body::Body, routing::any};
+    use tower::util::MapResponseLayer;
+
+    let endings = ENDINGS.into_iter();
+    for ending in endings.filter(|ending| *ending != Ending::ServiceError) {
+        let handler = move |request: Request<Body>| async move {
+            // The router has no errors.
+            answer(ending, request).await.map_err(|_| ())
+        };
+        let router = || {
+            let answered = move |request: Request<Body>| async move {
+                let Ok(response) = handler(request).await else {
+                    unreachable!("it does not fail before its head");
+                };
+                response.map(Body::new)
+            };
+            Router::new().route("/v1/{name}", any(answered))
+        };
+        let asked = || {
+            let mut request = Request::new(Body::empty());
+            *request.uri_mut() = "/v1/chat".parse().unwrap();
+            request.extensions_mut().insert(());
+            request
+        };
+        let idle = MapResponseLayer::new(|response: Response<Body>| {
+            response.map(|body| http_body_util::Limited::new(body, usize::MAX))
+        });
+        let mut without = router().layer(idle);
+        let realtime = RealtimeLayer::new(RealtimeConfig::new(Access::public()));
+        let mut with = router().layer(realtime);
+        for _ in 0..10 {
+            cost_of(&mut without, asked(), ending);
+            cost_of(&mut with, asked(), ending);
+        }
+        for _ in 0..100 {
+            let theirs = cost_of(&mut without, asked(), ending);
+            let ours = cost_of(&mut with, asked(), ending);
+            assert_eq!(
+                ours.count_total,
+                theirs.count_total + ROUTED,
+                "{ending:?}: {ours:?}, without {theirs:?}"
+            );
+            assert_eq!(ours.count_current, theirs.count_current, "{ending:?}");
+        }
     }
 }
 

@@ -149,4 +149,39 @@ mod loom_models {
             assert_eq!(taken, 3);
         });
     }
+
+    /// One writer that comes twice, with loads and stores in the place of additions. Those always go by the newest
+    /// value, whatever was ordered; a load may see one from before the reader's zeros where nothing orders the two.
+    ///
+    /// Found: any of the word's four accesses with relaxed ordering.
+    #[test]
+    fn loom_banks_order_writers_behind_the_zeros() {
+        loom::model(|| {
+            let banks = Arc::new(Banks::default());
+            let cells = Arc::new([0; 2].map(|_: u8| AtomicU64::new(0)));
+            let writer = {
+                let (banks, cells) = (banks.clone(), cells.clone());
+                thread::spawn(move || {
+                    for value in [1, 2] {
+                        banks.write(|bank| {
+                            let before = cells[bank].load(Ordering::Relaxed);
+                            cells[bank].store(before + value, Ordering::Relaxed);
+                        });
+                    }
+                })
+            };
+            let mut taken = 0;
+            let mut take = || {
+                banks.take(|bank| {
+                    taken += cells[bank].load(Ordering::Relaxed);
+                    cells[bank].store(0, Ordering::Relaxed);
+                });
+            };
+            take();
+            take();
+            writer.join().unwrap();
+            take();
+            assert_eq!(taken, 3);
+        });
+    }
 }

@@ -5,8 +5,6 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use tokio::sync::Notify;
-
 use super::{
     counters::Counters,
     labels::{LabelTable, TableUse},
@@ -15,7 +13,7 @@ use super::{
     shards::Shards,
     wake::Wake,
 };
-use crate::clock::Clock;
+use crate::{clock::Clock, sync::Notify};
 
 /// Prices tokens: model, input, output and cached tokens to nano-units of the currency. `None` where the model has
 /// no price.
@@ -238,3 +236,127 @@ const _: fn() = || {
     fn shared<T: Send + Sync>() {}
     shared::<Arc<Collector>>();
 };
+
+#[cfg(all(test, loom))]
+mod loom_models {
+    use loom::{future::block_on, sync::Arc, thread};
+    use rapidhash::v3::DEFAULT_RAPID_SECRETS;
+
+    use super::*;
+    use crate::{
+        collector::{LabelId, record::record_for_tests},
+        sync::weakened,
+    };
+
+    fn check(model: impl Fn() + Send + Sync + 'static) {
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = Some(2);
+        builder.max_branches = 10_000;
+        builder.check(model);
+    }
+
+    /// The real one, with room for two rows and without histograms: everything in it is made anew for each run.
+    fn collector() -> Arc<Collector> {
+        fn table() -> LabelTable<Box<Cells>> {
+            let cells = || Box::new(Cells::without_histogram());
+            LabelTable::with_secrets(1, cells, DEFAULT_RAPID_SECRETS)
+        }
+        Arc::new(Collector {
+            labels: Labels {
+                route: table(),
+                provider: table(),
+                model: table(),
+                tenant: table(),
+                user: table(),
+            },
+            shards: Shards::with_shards(2, 1),
+            overflows: Overflows::with(Cells::without_histogram(), 0),
+            counters: Counters::default(),
+            wake: Wake::default(),
+            clock: Clock::new(),
+            price: OnceLock::new(),
+        })
+    }
+
+    fn request(collector: &Collector) {
+        collector.started();
+        collector.record(record_for_tests(LabelId::UNSET));
+    }
+
+    /// Drains as the aggregator does until so many requests have come, as rows or in the overflow.
+    fn drain_until(collector: &Collector, wanted: u64) {
+        let mut seen = 0;
+        loop {
+            let before = seen;
+            seen += collector.drain(usize::MAX, drop) as u64;
+            collector.drain_overflow(|overflow| {
+                if overflow.dimension == super::super::Dimension::All {
+                    seen += overflow.sums.requests;
+                }
+            });
+            if seen >= wanted {
+                break;
+            }
+            collector.arm();
+            if collector.is_empty() {
+                block_on(collector.wake().notified());
+            } else if seen == before {
+                // It is still being written.
+                thread::yield_now();
+            }
+        }
+        assert_eq!(seen, wanted);
+    }
+
+    /// A drainer that finds nothing and sleeps, while a record comes: it is woken.
+    fn a_record_meets_a_drainer_that_goes_to_sleep() {
+        let collector = collector();
+        let producer = {
+            let collector = collector.clone();
+            thread::spawn(move || request(&collector))
+        };
+        drain_until(&collector, 1);
+        producer.join().unwrap();
+    }
+
+    /// Found: the flag raised after the look at the queue; the producer's look at the flag before the record is there;
+    /// the queue's tail read or raised with less than sequential consistency, likewise the flag.
+    #[test]
+    fn loom_collector_record_meets_sleeper() {
+        check(a_record_meets_a_drainer_that_goes_to_sleep);
+    }
+
+    /// The same without sequential consistency: each of the two misses what the other stored.
+    #[test]
+    #[should_panic = "deadlock"]
+    fn loom_collector_record_meets_sleeper_needs_sequential_consistency() {
+        weakened(|| check(a_record_meets_a_drainer_that_goes_to_sleep));
+    }
+
+    /// The same with a record that finds the queue full, which the drainer empties meanwhile.
+    fn a_record_that_does_not_fit_meets_a_drainer_that_goes_to_sleep() {
+        let collector = collector();
+        request(&collector);
+        request(&collector);
+        let producer = {
+            let collector = collector.clone();
+            thread::spawn(move || request(&collector))
+        };
+        drain_until(&collector, 3);
+        producer.join().unwrap();
+    }
+
+    /// Found: the number of dropped records raised with less than sequential consistency; a look that passes over the
+    /// overflow.
+    #[test]
+    fn loom_collector_overflow_meets_sleeper() {
+        check(a_record_that_does_not_fit_meets_a_drainer_that_goes_to_sleep);
+    }
+
+    /// The same without sequential consistency.
+    #[test]
+    #[should_panic = "deadlock"]
+    fn loom_collector_overflow_meets_sleeper_needs_sequential_consistency() {
+        weakened(|| check(a_record_that_does_not_fit_meets_a_drainer_that_goes_to_sleep));
+    }
+}

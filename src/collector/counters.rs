@@ -116,3 +116,41 @@ mod tests {
         assert_eq!(counters.in_flight(), 0);
     }
 }
+
+#[cfg(all(test, loom))]
+mod loom_models {
+    use loom::{sync::Arc, thread};
+
+    use super::*;
+    use crate::sync::weakened;
+
+    /// A request begins while the peak is taken, and goes on until it has been taken: it was in flight in the interval
+    /// that began then.
+    fn a_request_meets_a_take_and_outlives_it() {
+        let counters = Arc::new(Counters::default());
+        // One before it has left a peak that is no lower: only the gauge shows the second one, or its look at the peak.
+        counters.started();
+        counters.ended();
+        let taker = {
+            let counters = counters.clone();
+            thread::spawn(move || counters.take_peak())
+        };
+        counters.started();
+        assert_eq!(taker.join().unwrap(), 1);
+        counters.ended();
+        assert_eq!(counters.take_peak(), 1, "in neither interval");
+    }
+
+    /// Found: the gauge raised, and the peak read, with less than sequential consistency.
+    #[test]
+    fn loom_counters_request_meets_take() {
+        loom::model(a_request_meets_a_take_and_outlives_it);
+    }
+
+    /// The same without sequential consistency: each of the two misses what the other stored.
+    #[test]
+    #[should_panic = "in neither interval"]
+    fn loom_counters_request_meets_take_needs_sequential_consistency() {
+        weakened(|| loom::model(a_request_meets_a_take_and_outlives_it));
+    }
+}

@@ -104,7 +104,7 @@ impl<T> LabelTable<T> {
         Self::with_secrets(capacity, make, RapidSecrets::random())
     }
 
-    fn with_secrets(capacity: usize, make: fn() -> T, secrets: RapidSecrets) -> Self {
+    pub(super) fn with_secrets(capacity: usize, make: fn() -> T, secrets: RapidSecrets) -> Self {
         let capacity = capacity.min(1 << 24);
         let table = Self {
             secrets,

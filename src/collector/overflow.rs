@@ -84,10 +84,15 @@ impl Overflows {
     pub(super) const CEILING: usize = Cells::HISTOGRAMS + 2 * CODES * size_of::<AtomicU32>();
 
     pub(super) fn new() -> Self {
+        Self::with(Cells::with_histogram(), CODES)
+    }
+
+    /// What does not fit into the cells of the total is left out.
+    pub(super) fn with(all: Cells, codes: usize) -> Self {
         Self {
             banks: Banks::default(),
-            all: Cells::with_histogram(),
-            status_codes: [(); 2].map(|()| zeros(CODES)),
+            all,
+            status_codes: [(); 2].map(|()| zeros(codes)),
             dropped: Padded::default(),
             taken: AtomicU64::new(0),
         }

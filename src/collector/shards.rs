@@ -44,7 +44,7 @@ impl Shards {
             + MAX_SHARDS * size_of::<Queue<WORDS, Extra>>()
     }
 
-    fn with_shards(capacity: usize, shards: usize) -> Self {
+    pub(super) fn with_shards(capacity: usize, shards: usize) -> Self {
         let capacity = Self::rows(capacity);
         let useful = (capacity / MIN_SHARD_ROWS).clamp(1, MAX_SHARDS);
         let shards = shards.next_power_of_two().min(useful);

@@ -186,16 +186,11 @@ impl Hub {
     pub(super) fn retarget(&self, subscription: &mut Subscription, spec: ViewSpec) {
         // Where the reader has seen everything, it stands at the end, and what is new to it begins now.
         let head = self.visible_head();
+        // A gap as well, wherever it comes from: who breaks off before it is told comes back from before it.
         let is_unread = |queued: &Queued| {
             matches!(
                 queued,
-                Queued::Packed(_)
-                    | Queued::Ahead { .. }
-                    | Queued::Skipped(_)
-                    | Queued::Gap {
-                        through: Some(_),
-                        ..
-                    }
+                Queued::Packed(_) | Queued::Ahead { .. } | Queued::Skipped(_) | Queued::Gap { .. }
             )
         };
         let unread = subscription.queue.iter().any(is_unread) || subscription.is_owed_gaps();

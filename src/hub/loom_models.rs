@@ -393,6 +393,21 @@ fn loom_hub_close_meets_sleeper_and_newcomer() {
     });
 }
 
+/// A host that waits until nobody reads any more, while the last reader leaves: it is told.
+///
+/// Found: the wait begun only after the look at who is there.
+#[test]
+fn loom_hub_last_reader_leaves_while_somebody_waits_for_it() {
+    check(3, || {
+        let house = House::new(4);
+        let subscription = house.subscribe(Start::Latest);
+        let reader = thread::spawn(move || drop(subscription));
+        block_on(house.hub.deserted());
+        assert_eq!(house.hub.active(), 0);
+        reader.join().unwrap();
+    });
+}
+
 /// A shutdown while somebody publishes: what was accepted is delivered before the end.
 ///
 /// Found: the end told before the inbox is emptied; the inbox emptied before it is closed.

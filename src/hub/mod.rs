@@ -33,7 +33,7 @@ mod view;
 
 use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
 pub use channel::{ChannelConfig, Class, Priority};
 pub(crate) use channel::{ChannelId, ChannelInfo, check_channel_name, check_event_type};
@@ -54,7 +54,7 @@ pub(crate) use subscription::Subscription;
 use crate::{
     clock::Clock,
     error::{Error, Kind},
-    sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering, lock},
+    sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, Notify, Ordering, lock},
 };
 use departures::Departures;
 use entry::Entry;
@@ -132,10 +132,20 @@ struct State {
     /// Numbers of channels that were given up, to be used again.
     retired: Vec<ChannelId>,
     by_name: HashMap<String, ChannelId>,
-    views: HashMap<ViewSpec, Arc<View>>,
+    views: Views,
     last_seq: u64,
     times: Times,
 }
+
+/// By what they show. Tests repeat a run by its seed: for them it is in the same order each time.
+#[cfg(not(test))]
+type Views = HashMap<ViewSpec, Arc<View>>;
+#[cfg(test)]
+type Views = HashMap<
+    ViewSpec,
+    Arc<View>,
+    std::hash::BuildHasherDefault<std::collections::hash_map::DefaultHasher>,
+>;
 
 struct Channel {
     info: Arc<ChannelInfo>,
@@ -203,7 +213,7 @@ impl Hub {
                 channels: Vec::new(),
                 retired: Vec::new(),
                 by_name: HashMap::new(),
-                views: HashMap::new(),
+                views: Views::default(),
                 last_seq: 0,
                 times: Times::default(),
             }),

@@ -195,9 +195,11 @@ impl Subscription {
         place_of(&self.done, channel).max(self.cursor)
     }
 
-    /// Up to where a channel's evictions do not concern the reader.
+    /// Up to where a channel's evictions do not concern the reader. Where it stands may be further than its cursor:
+    /// nothing in between was for it.
     pub(super) fn told_of(&self, channel: ChannelId) -> u64 {
-        place_of(&self.floors, channel).max(self.done_of(channel))
+        let done = self.done_of(channel).max(self.told);
+        place_of(&self.floors, channel).max(done)
     }
 
     pub(super) fn set_done(&mut self, channel: ChannelId, through: u64) {

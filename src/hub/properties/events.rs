@@ -74,6 +74,7 @@ pub(super) struct Sent {
     pub(super) seq: u64,
     pub(super) user: &'static str,
     pub(super) tenant: &'static str,
+    pub(super) at_us: u64,
 }
 
 impl Sent {
@@ -90,4 +91,14 @@ pub(super) struct Channel {
     pub(super) name: &'static str,
     pub(super) is_state: bool,
     pub(super) events: Vec<Sent>,
+}
+
+impl Channel {
+    /// Those with numbers in `(from, to]`.
+    pub(super) fn between(&self, from: u64, to: u64) -> impl Iterator<Item = &Sent> {
+        let start = self.events.partition_point(|sent| sent.seq <= from);
+        self.events[start..]
+            .iter()
+            .take_while(move |sent| sent.seq <= to)
+    }
 }

@@ -4,15 +4,18 @@
 //!
 //! `TOWER_REALTIME_STEPS` sets the number of steps, `TOWER_REALTIME_SEED` repeats a run that failed.
 
+mod beginnings;
 mod books;
 mod events;
 mod moves;
+mod sleepers;
 
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use self::{
+    beginnings::Began,
     books::{Account, Inflater, Watched},
     events::{Channel, Numbered, Random, Sent, encode},
 };
@@ -35,6 +38,8 @@ struct World {
     channels: Vec<Channel>,
     readers: Vec<Watched>,
     last_seq: u64,
+    /// When each event was published.
+    times_us: Vec<u64>,
     task: tokio::task::JoinHandle<()>,
     shutdown: CancellationToken,
     gaps: u64,
@@ -95,6 +100,7 @@ impl World {
             channels,
             readers: Vec::new(),
             last_seq: 0,
+            times_us: Vec::new(),
             task,
             shutdown,
             gaps: 0,
@@ -177,6 +183,7 @@ impl World {
             self.publish().await;
         }
         tokio::time::sleep(window / 2 + Duration::from_millis(100)).await;
+        self.check_nobody_sleeps();
         let spec = self.spec();
         let refused = self.hub.subscribe(spec, Start::Latest);
         assert_eq!(refused.unwrap_err(), Refused::Closed);

@@ -1,8 +1,8 @@
 //! What may happen in a step.
 
-use std::{collections::HashMap, num::NonZeroU32, time::Duration};
+use std::{num::NonZeroU32, time::Duration};
 
-use super::{super::*, *};
+use super::{super::*, sleepers::check_awake, *};
 
 impl World {
     pub(super) async fn publish(&mut self) {
@@ -41,7 +41,10 @@ impl World {
                     seq: self.last_seq + 1 + n,
                     user,
                     tenant,
+                    // Time stands still until everybody waits.
+                    at_us: self.hub.now_us(),
                 });
+                self.times_us.push(self.hub.now_us());
             }
             let id = self.channels[place].id;
             let published = self
@@ -56,7 +59,11 @@ impl World {
 
     pub(super) async fn pause(&mut self) {
         let millis = [1, 25, 1_000, 6_000][self.random.below(4) as usize];
+        let published = self.last_seq;
         tokio::time::sleep(Duration::from_millis(millis)).await;
+        if millis > self.hub.settings.flush_interval.as_millis() as u64 {
+            self.check_sleepers(published);
+        }
     }
 
     pub(super) fn spec(&mut self) -> ViewSpec {
@@ -132,51 +139,21 @@ impl World {
         if let Some(inflater) = &mut inflater {
             inflater.take_stored(b"connection_established\n");
         }
-        let told = subscription.position().seq;
-        let what_is_held = matches!(start, Start::Earliest);
-        let accounts = self.accounts(&spec, told, |_| what_is_held);
+        let began = self.check_beginning(&subscription, start);
+        let accounts = self.accounts(&spec, &began);
         Watched {
             subscription,
             spec,
             rated: rate.is_some(),
             passed: 0,
             must_pass: false,
-            told,
+            told: began.from,
             accounts,
             stalled: 0,
             inflater,
+            wakes: Arc::default(),
+            asleep: None,
         }
-    }
-
-    /// Fresh accounts. Where a reader asks for what is held, evictions before it are no loss.
-    pub(super) fn accounts(
-        &self,
-        spec: &ViewSpec,
-        told: u64,
-        what_is_held: impl Fn(ChannelId) -> bool,
-    ) -> HashMap<usize, Account> {
-        let state = lock(&self.hub.state);
-        let mut accounts = HashMap::new();
-        for (place, channel) in self.channels.iter().enumerate() {
-            let inner = &state.channels[channel.id.0 as usize];
-            if spec.wants(&inner.info) {
-                let evicted = inner.log.as_stream().map_or(0, StreamLog::evicted_through);
-                let from = if what_is_held(channel.id) {
-                    told.max(evicted)
-                } else {
-                    told
-                };
-                accounts.insert(
-                    place,
-                    Account {
-                        from,
-                        last: told,
-                        ..Account::default()
-                    },
-                );
-            }
-        }
-        accounts
     }
 
     /// The same client on a new connection, with the last position that it was told.
@@ -194,7 +171,6 @@ impl World {
         let spec = old.spec.clone();
         drop(old);
         let reader = self.open(spec, start, None);
-        assert_ne!(reader.subscription.resume().verdict, Verdict::Lost);
         self.readers.push(reader);
     }
 
@@ -211,6 +187,7 @@ impl World {
         if reader.subscription.reader.closing().is_none() {
             self.check_no_silent_loss(&reader);
             reader.must_pass = false;
+            reader.asleep = None;
             reader.subscription.retarget(spec.clone());
             let position = reader.subscription.position().seq;
             assert!(
@@ -218,7 +195,11 @@ impl World {
                 "a change of channels went back from {} to {position}",
                 reader.told
             );
-            let fresh = self.accounts(&spec, position, |_| true);
+            let here = Began {
+                from: position,
+                only_held: true,
+            };
+            let fresh = self.accounts(&spec, &here);
             let same_filter = spec.filter == reader.spec.filter;
             let mut old = std::mem::take(&mut reader.accounts);
             for (channel, account) in fresh {
@@ -230,8 +211,7 @@ impl World {
             reader.spec = spec;
             if !same_filter {
                 // What was skipped or came ahead under the other filter is not told twice: begin again.
-                let what_is_held = self.accounts(&reader.spec, position, |_| true);
-                reader.accounts = what_is_held;
+                reader.accounts = self.accounts(&reader.spec, &here);
                 for account in reader.accounts.values_mut() {
                     account.delivered = u64::MAX / 2;
                 }
@@ -251,6 +231,7 @@ impl World {
         // Two wishes in a row: the newest counts, and here that is to go on as it is.
         reader.wish(spec);
         reader.wish(self.readers[place].spec.clone());
+        check_awake(&self.readers[place]);
     }
 
     /// Begins somewhere else on the same connection, as a WebSocket's `resume` does.
@@ -267,11 +248,12 @@ impl World {
             self.check_no_silent_loss(&reader);
             reader.must_pass = false;
             reader.subscription.restart(spec.clone(), start);
-            let told = reader.subscription.position().seq;
-            let what_is_held = matches!(start, Start::Earliest);
-            reader.accounts = self.accounts(&spec, told, |_| what_is_held);
+            let began = self.check_beginning(&reader.subscription, start);
+            reader.accounts = self.accounts(&spec, &began);
             reader.spec = spec;
-            reader.told = told;
+            reader.told = began.from;
+            // Whoever begins anew is polled.
+            reader.asleep = None;
         }
         self.readers.push(reader);
     }
@@ -292,6 +274,7 @@ impl World {
             assert_eq!(self.hub.active(), active - 1, "its place is free at once");
             let end = old.subscription.try_read();
             assert!(matches!(end, Some(Read::Closed(CloseReason::Replaced))));
+            check_awake(&old);
         }
         if self.last_seq - old.told > RECENT {
             return;

@@ -296,3 +296,31 @@ async fn a_reader_that_is_closed_gets_what_is_critical_first() {
         assert_eq!(reader.position().seq, begun + 4);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_gap_through_a_filter_counts_nothing_from_before_the_readers_position() {
+    let house = House::new(HubSettings {
+        replay_capacity: 3,
+        ..settings()
+    });
+    let a = house.stream("a");
+    let filtered = ViewSpec {
+        filter: Filter {
+            user: Some("x".into()),
+            ..Filter::default()
+        },
+        ..spec(&[a])
+    };
+    // Its view stands where it was made: nothing has passed since.
+    let _first = house.hub.subscribe(filtered.clone(), Start::Latest);
+    for _ in 0..10 {
+        house.publish(a, line("y")).await;
+    }
+    let mut late = house.hub.subscribe(filtered, Start::Latest).unwrap();
+    assert_eq!(late.position().seq, 10);
+    for text in ["x", "y", "y", "y", "x"] {
+        house.publish(a, line(text)).await;
+    }
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    assert_eq!(drain(&mut late), ["gap a 2 Lagged", "a 15 x"]);
+}
