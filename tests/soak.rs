@@ -349,11 +349,11 @@ async fn proof_two_producers_at_full_speed_are_counted_to_the_last_request() {
     );
     let stats = host.data("/api/realtime/hub/stats").await;
     let refused = sent - dropped - skipped - published;
-    assert_eq!(
-        refused > 0,
-        stats["hub"]["refused"] != 0,
-        "{refused} rows refused: {:#}",
-        stats["hub"]
+    // Other channels share the inbox.
+    let all_refused = stats["hub"]["refused"].as_u64().unwrap();
+    assert!(
+        refused <= all_refused,
+        "{refused} rows are missing, {all_refused} events were refused"
     );
     tell(format_args!(
         "producers: {sent} requests in {seconds} s ({} a second), all counted; {dropped} rows dropped, {skipped} skipped, {refused} refused; {VIEWERS} viewers \

@@ -455,16 +455,24 @@ impl Hub {
             return Err(Error::new(Kind::Closed, "the hub has been shut down"));
         }
         self.inbox.try_send(message).map_err(|refused| {
-            self.counters.refused.fetch_add(1, Ordering::Relaxed);
-            match refused {
-                mpsc::error::TrySendError::Full(_) => Error::new(
-                    Kind::Full,
-                    "the hub's inbox is full (setting inbox_capacity)",
+            let (message, error) = match refused {
+                mpsc::error::TrySendError::Full(message) => (
+                    message,
+                    Error::new(
+                        Kind::Full,
+                        "the hub's inbox is full (setting inbox_capacity)",
+                    ),
                 ),
-                mpsc::error::TrySendError::Closed(_) => {
-                    Error::new(Kind::Closed, "the hub has been shut down")
-                }
+                mpsc::error::TrySendError::Closed(message) => (
+                    message,
+                    Error::new(Kind::Closed, "the hub has been shut down"),
+                ),
+            };
+            if let Message::Publish { source, .. } = message {
+                let events = source.len() as u64;
+                self.counters.refused.fetch_add(events, Ordering::Relaxed);
             }
+            error
         })
     }
 

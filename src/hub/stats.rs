@@ -22,6 +22,7 @@ pub(crate) struct HubStats {
     pub(crate) channels: Vec<ChannelStats>,
     pub(crate) views: usize,
     pub(crate) published: u64,
+    /// Events for which the inbox had no room.
     pub(crate) refused: u64,
     pub(crate) gaps: u64,
     pub(crate) stalled: u64,

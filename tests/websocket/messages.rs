@@ -328,4 +328,5 @@ async fn a_reconnect_token_that_is_no_good_is_said_to_be_and_reads_what_the_url_
     let mut socket = Socket::open(host.address, "/ws/reconnect?token=abc").await;
     let first = socket.wait_for("connection_established").await;
     assert_eq!(first["data"]["channels"], json!([]));
+    assert_eq!(first["data"]["resume"]["verdict"], "lost");
 }

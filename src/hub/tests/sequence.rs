@@ -289,7 +289,8 @@ async fn a_full_inbox_refuses_and_counts() {
     hub.publish(a, line("1")).unwrap();
     hub.publish(a, line("2")).unwrap();
     assert!(hub.publish(a, line("3")).unwrap_err().is_full());
-    assert_eq!(hub.stats().refused, 1);
+    assert!(hub.publish(a, batch(&["4", "5", "6"])).is_err());
+    assert_eq!(hub.stats().refused, 4, "events, as `published` counts them");
 }
 
 #[tokio::test(start_paused = true)]

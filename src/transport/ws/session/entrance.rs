@@ -71,9 +71,11 @@ impl Entered {
         let claim = connections.claim(&runtime.hub, session);
         let address = shared.client_ip(head);
         let seat = connections.admission.admit(&principal, address)?;
-        let start = match reading.selection.names.is_empty() {
-            true => Start::Latest,
-            false => start,
+        let start = match start {
+            // A token that was not taken: said now, and again of what is subscribed to then.
+            Start::Unknown => Start::Unknown,
+            _ if reading.selection.names.is_empty() => Start::Latest,
+            start => start,
         };
         let subscribed = runtime.hub.subscribe(spec, start);
         let mut subscription = subscribed.map_err(full_or_closed)?;
