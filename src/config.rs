@@ -16,6 +16,11 @@ use crate::{
     price::PriceTable,
 };
 
+/// Reads a minute for each page that may be open, unless it is said otherwise.
+const READS_A_CLIENT: usize = 60;
+/// Also where hardly any may: a page that opens asks for a dozen things at once.
+const LEAST_READS: usize = 6_000;
+
 /// What a host may say instead of the matched route.
 pub(crate) type RouteLabel =
     Arc<dyn Fn(&http::request::Parts) -> Option<Cow<'static, str>> + Send + Sync>;
@@ -195,9 +200,8 @@ impl RealtimeConfig {
 
     /// As many as its own setting says, or what no crowd of pages reaches.
     pub(crate) fn reads_a_minute(&self) -> usize {
-        let pages = self.max_clients.saturating_mul(setters::READS_A_CLIENT);
-        self.reads_per_minute
-            .unwrap_or(pages.max(setters::LEAST_READS))
+        let pages = self.max_clients.saturating_mul(READS_A_CLIENT);
+        self.reads_per_minute.unwrap_or(pages.max(LEAST_READS))
     }
 
     /// What the layer calls before it builds anything.

@@ -18,6 +18,7 @@ mod router;
 mod sse;
 mod stream;
 mod taken;
+mod wanted;
 #[cfg(feature = "ws")]
 mod ws;
 

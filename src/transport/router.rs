@@ -17,8 +17,8 @@ use super::{
     query::Query,
     rest,
     route::{Mounts, Route},
-    stream::{self, Wanted},
-    taken,
+    stream, taken,
+    wanted::Wanted,
 };
 use crate::{
     access::{Admitted, Gate, GateSettings, Principal},

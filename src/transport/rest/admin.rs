@@ -21,7 +21,7 @@ use crate::{
         names::MAX_NAMES,
         params::{self, CRITERIA},
         query::{self, Query},
-        stream,
+        stream, wanted,
     },
 };
 
@@ -271,7 +271,7 @@ fn owned(
             .verify(&caller.principal, token)
             .ok()
     });
-    match verified.and_then(|resume| stream::session_of(&resume.subscription)) {
+    match verified.and_then(|resume| wanted::session_of(&resume.subscription)) {
         Some(session) if same && session == connection.session => Ok(connection),
         _ => Err(unknown_connection()),
     }

@@ -6,7 +6,7 @@ use crate::{
     access::Principal,
     hub::{Form, Subscription, ViewSpec},
     runtime::Runtime,
-    transport::{answer::Refusal, connections::Selection, params, query::Query, stream},
+    transport::{answer::Refusal, connections::Selection, params, query::Query, stream, wanted},
 };
 
 /// See the module's documentation.
@@ -78,7 +78,7 @@ impl Reading {
             return;
         };
         // By the same way as a URL's: what is not about the filter does not stay.
-        self.selection.query = stream::lasting(&members);
+        self.selection.query = wanted::lasting(&members);
     }
 
     /// The filter as its members.

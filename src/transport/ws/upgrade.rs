@@ -20,7 +20,8 @@ use crate::{
         params,
         query::{self, Query},
         router::Shared,
-        stream::{Wanted, unknown_channel},
+        stream::unknown_channel,
+        wanted::Wanted,
     },
 };
 
