@@ -38,6 +38,9 @@ async fn host() -> Host {
         .compression(true)
         .replay_capacity(4)
         .logs_interval(Duration::from_millis(100))
+        // Which is also how many that have left are remembered: 16 for each.
+        .max_clients(50)
+        .reads_per_minute(1_000_000)
         .max_users(20)
         .max_routes(10)
         .max_models(10)

@@ -218,6 +218,7 @@ async fn an_event_source_that_may_succeed_later_is_busy_whoever_says_so() {
     assert!((5_000..=7_000).contains(&wait), "{wait}");
 
     // What can never succeed is said as it is.
+    let host = Host::configured(config(), Router::new()).await;
     let unknown = event_source(get("/stream/nothing"));
     host.send(unknown).await.refusal(404);
 }

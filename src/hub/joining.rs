@@ -366,10 +366,10 @@ impl Hub {
             state.forget(view);
         }
         drop(state);
-        self.active.fetch_sub(1, Ordering::Relaxed);
+        let active = self.active.fetch_sub(1, Ordering::Relaxed) - 1;
         let bytes = reader.bytes.load(Ordering::Relaxed);
         self.counters.left_bytes.fetch_add(bytes, Ordering::Relaxed);
-        lock(&self.departures).left(now_us);
+        lock(&self.departures).left(now_us, active);
         drop(reader.vacate());
         self.left.notify_waiters();
     }

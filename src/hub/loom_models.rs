@@ -255,7 +255,7 @@ fn loom_hub_event_meets_sleeper_that_looks_too_early() {
         let read = block_on(poll_fn(|cx| match subscription.try_read() {
             Some(read) => std::task::Poll::Ready(read),
             None => {
-                let Subscription { reader, waker, .. } = &mut **subscription;
+                let Subscription { reader, waker, .. } = &mut *subscription;
                 reader.arm(cx, waker);
                 std::task::Poll::Pending
             }

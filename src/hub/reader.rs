@@ -81,8 +81,6 @@ pub(crate) struct Reader {
     pub(crate) cursor: AtomicU64,
     /// Up to where its client has been told: from here a reconnect token goes on.
     pub(crate) told: AtomicU64,
-    /// Up to where it had been told when the hub marked it last, the latest first.
-    marks: Mutex<[u64; MARKS]>,
     pub(crate) events: AtomicU64,
     pub(crate) bytes: AtomicU64,
     pub(crate) missed: AtomicU64,
@@ -97,10 +95,17 @@ pub(crate) struct Reader {
     has_wish: AtomicBool,
     /// It has skipped something that it was not told of yet. Relaxed: who sets it looks again at every wake.
     owed_gaps: AtomicBool,
+    rare: Mutex<Rare>,
+}
+
+/// What is needed now and then, under one lock.
+struct Rare {
+    /// Up to where it had been told when the hub marked it last, the latest first.
+    marks: [u64; MARKS],
     /// What it shall read from now on; its subscription sees to it when it is polled next.
     /// Boxed, because few readers ever have one.
-    wish: Mutex<Option<Box<ViewSpec>>>,
-    seat: Mutex<Seat>,
+    wish: Option<Box<ViewSpec>>,
+    seat: Seat,
 }
 
 /// What is given back when a reader leaves, however it does.
@@ -124,7 +129,6 @@ impl Reader {
             next_beat_us: AtomicU64::new(next_beat_us),
             cursor: AtomicU64::new(0),
             told: AtomicU64::new(0),
-            marks: Mutex::new([0; MARKS]),
             events: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             missed: AtomicU64::new(0),
@@ -135,43 +139,46 @@ impl Reader {
             compresses: AtomicBool::new(false),
             has_wish: AtomicBool::new(false),
             owed_gaps: AtomicBool::new(false),
-            wish: Mutex::new(None),
-            seat: Mutex::new(Seat::Empty),
+            rare: Mutex::new(Rare {
+                marks: [0; MARKS],
+                wish: None,
+                seat: Seat::Empty,
+            }),
         }
     }
 
     /// It begins there, or begins again.
     pub(super) fn begin_at(&self, told: u64) {
-        let mut marks = lock(&self.marks);
+        let mut rare = lock(&self.rare);
         self.told.store(told, Ordering::Relaxed);
-        *marks = [told; MARKS];
+        rare.marks = [told; MARKS];
     }
 
     /// Remembers up to where it has been told. The hub does so from time to time.
     pub(super) fn mark(&self) {
-        let mut marks = lock(&self.marks);
-        marks.rotate_right(1);
-        marks[0] = self.told.load(Ordering::Relaxed);
+        let mut rare = lock(&self.rare);
+        rare.marks.rotate_right(1);
+        rare.marks[0] = self.told.load(Ordering::Relaxed);
     }
 
     /// Up to where its client has surely been told. What was handed over after that may be on its way still, or have
     /// been lost with the connection: nobody here can know.
     pub(crate) fn surely_told(&self) -> u64 {
-        let marks = lock(&self.marks);
-        marks[MARKS - 1].min(self.told.load(Ordering::Relaxed))
+        let rare = lock(&self.rare);
+        rare.marks[MARKS - 1].min(self.told.load(Ordering::Relaxed))
     }
 
     /// Drops this when the reader leaves the hub; at once where it has left already.
     pub(crate) fn hold(&self, seat: Box<dyn Send + Sync>) {
-        let mut held = lock(&self.seat);
-        if !matches!(*held, Seat::Left) {
-            *held = Seat::Held(seat);
+        let mut rare = lock(&self.rare);
+        if !matches!(rare.seat, Seat::Left) {
+            rare.seat = Seat::Held(seat);
         }
     }
 
     /// It has left. The seat is handed to the caller, who drops it outside of any lock.
     pub(super) fn vacate(&self) -> Option<Box<dyn Send + Sync>> {
-        match std::mem::replace(&mut *lock(&self.seat), Seat::Left) {
+        match std::mem::replace(&mut lock(&self.rare).seat, Seat::Left) {
             Seat::Held(seat) => Some(seat),
             Seat::Empty | Seat::Left => None,
         }
@@ -194,7 +201,7 @@ impl Reader {
 
     /// Makes it read something else, from where it is; the newest wish counts.
     pub(crate) fn wish(&self, spec: ViewSpec) {
-        *lock(&self.wish) = Some(Box::new(spec));
+        lock(&self.rare).wish = Some(Box::new(spec));
         self.has_wish.store(true, Ordering::SeqCst);
         self.wake();
     }
@@ -204,7 +211,7 @@ impl Reader {
         if !self.has_wish.load(Ordering::Relaxed) || !self.has_wish.swap(false, Ordering::SeqCst) {
             return None;
         }
-        lock(&self.wish).take().map(|spec| *spec)
+        lock(&self.rare).wish.take().map(|spec| *spec)
     }
 
     /// Has it woken at every sweep: nothing else may wake it for a gap that is told after a while.

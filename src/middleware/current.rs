@@ -3,34 +3,12 @@
 //! A host may drop a response, or log, from the destructor of a thread-local of its own, when ours is gone already: then
 //! nothing is known, and nothing is kept. Asking for it all the same would end the process.
 
-#[cfg(feature = "tracing")]
-use std::sync::{LazyLock, atomic::AtomicU64};
-use std::{
-    cell::RefCell,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
-};
+use std::{cell::RefCell, sync::Arc};
 
 use super::meter::MeterState;
 
 thread_local! {
     static CURRENT: RefCell<Option<Arc<MeterState>>> = const { RefCell::new(None) };
-}
-
-/// Whether somebody may ask. Relaxed: it says from when on requests are followed, and orders nothing.
-static FOLLOWED: AtomicBool = AtomicBool::new(false);
-
-/// From now on requests that came without an id can be asked for one, too.
-#[cfg(feature = "tracing")]
-pub(crate) fn follow() {
-    FOLLOWED.store(true, Relaxed);
-}
-
-#[inline]
-pub(super) fn is_followed() -> bool {
-    cfg!(feature = "tracing") && FOLLOWED.load(Relaxed)
 }
 
 /// Until it is dropped, the thread works for a request; then for the one before again, if any.
@@ -74,20 +52,4 @@ fn replace(with: Option<Arc<MeterState>>) -> Option<Option<Arc<MeterState>>> {
 pub(crate) fn request_id() -> Option<String> {
     let current = CURRENT.try_with(|current| current.borrow().as_ref()?.request_id());
     current.ok().flatten()
-}
-
-/// An id for a request that came without one and is asked for it before there is a record. Most records get theirs when
-/// they are told, from a number in hexadecimal: no such id has the `r` of these.
-#[cfg(feature = "tracing")]
-pub(super) fn give_id() -> String {
-    static PREFIX: LazyLock<u32> = LazyLock::new(|| {
-        let mut random = [0; 4];
-        match getrandom::fill(&mut random) {
-            Ok(()) => u32::from_be_bytes(random),
-            // The ids of two processes may be alike then; within one they never are.
-            Err(_) => std::process::id(),
-        }
-    });
-    static GIVEN: AtomicU64 = AtomicU64::new(0);
-    format!("{:08x}-r{:x}", *PREFIX, GIVEN.fetch_add(1, Relaxed))
 }

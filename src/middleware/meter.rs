@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use super::{current, recorder::Recorder, seen::Seen};
+use super::{ids, recorder::Recorder, seen::Seen};
 use crate::collector::{Extra, LabelId, Method, cut};
 
 /// Longest value of a label of the host.
@@ -323,7 +323,7 @@ impl MeterState {
             verdict: AtomicU8::new(UNDECIDED),
             flags: AtomicU32::new(
                 if extra.is_some() { HAS_EXTRA } else { 0 }
-                    | if current::is_followed() { FOLLOWED } else { 0 },
+                    | if ids::is_followed() { FOLLOWED } else { 0 },
             ),
             route: AtomicU32::new(request.route.0),
             provider: AtomicU32::new(LabelId::UNSET.0),
@@ -358,7 +358,7 @@ impl MeterState {
         if self.flags.load(Ordering::Relaxed) & CLOSED != 0 {
             return None;
         }
-        let id = current::give_id();
+        let id = ids::give_id();
         extra.get_or_insert_default().request_id = Some(id.as_str().into());
         drop(extra);
         // As `publish`: who has closed before has not looked for it.

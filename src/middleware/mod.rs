@@ -5,6 +5,7 @@
 mod body;
 mod current;
 mod future;
+mod ids;
 mod meter;
 mod own;
 mod recorder;
@@ -17,8 +18,10 @@ mod tests;
 pub use body::ResponseBody;
 pub(crate) use body::{OwnBody, OwnStream};
 #[cfg(feature = "tracing")]
-pub(crate) use current::{follow, request_id};
+pub(crate) use current::request_id;
 pub use future::ResponseFuture;
+#[cfg(feature = "tracing")]
+pub(crate) use ids::follow;
 pub use meter::{RequestMeter, Usage};
 pub(crate) use own::{Own, OwnRequestBody};
 pub(crate) use recorder::Recorder;

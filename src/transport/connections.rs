@@ -47,7 +47,7 @@ pub(crate) struct Connections {
     lobby: lobby::Lobby,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Table {
     by_id: HashMap<u64, Arc<Connection>>,
     sessions: Sessions,
@@ -186,7 +186,10 @@ impl Connections {
             instance: config.instance.clone(),
             clock: runtime.clock,
             max_age: config.max_age,
-            table: Mutex::default(),
+            table: Mutex::new(Table {
+                by_id: HashMap::new(),
+                sessions: Sessions::new(config.max_clients),
+            }),
             #[cfg(feature = "ws")]
             lobby: lobby::Lobby::new(config.max_clients),
         })

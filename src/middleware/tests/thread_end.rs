@@ -6,7 +6,8 @@ use super::support::Observed;
 use crate::{
     collector::Method,
     middleware::{
-        current::{Entered, follow, request_id},
+        current::{Entered, request_id},
+        ids::follow,
         meter::{MeterState, RequestHead},
     },
 };

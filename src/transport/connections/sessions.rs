@@ -15,9 +15,11 @@ use crate::{
     transport::sse::spread,
 };
 
-/// What is kept of all sessions without a connection, about 20,000 of the usual size. Beyond it the oldest is forgotten:
-/// then what its token says itself is what it stands for, an older place and the subscription of that time.
+/// What is kept of all sessions without a connection: 16 of the usual size for each client that may be connected, and
+/// not more than 20,000. Beyond it the oldest is forgotten: then what its token says itself is what it stands for, an
+/// older place and the subscription of that time.
 const MAX_DETACHED_BYTES: usize = 4 * 1024 * 1024;
+const DETACHED_A_CLIENT: usize = 16;
 /// What one of them takes beside the text of its selection.
 const DETACHED_BYTES: usize = 200;
 
@@ -143,7 +145,7 @@ pub(super) enum Holder {
 }
 
 /// All that is known of sessions.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Sessions {
     holders: HashMap<Session, Holder>,
     pub(super) detached: DetachedSessions,
@@ -151,6 +153,15 @@ pub(super) struct Sessions {
 }
 
 impl Sessions {
+    pub(super) fn new(max_clients: usize) -> Self {
+        let bytes = max_clients.saturating_mul(DETACHED_A_CLIENT * DETACHED_BYTES);
+        Self {
+            holders: HashMap::new(),
+            detached: DetachedSessions::new(bytes.min(MAX_DETACHED_BYTES)),
+            claims: 0,
+        }
+    }
+
     /// The claim becomes a connection; false where somebody else has claimed the session since.
     pub(super) fn attach(&mut self, claim: &Claim, reader: u64) -> bool {
         match self.holders.get_mut(&claim.session) {
@@ -181,8 +192,9 @@ pub(super) struct Detached {
 }
 
 /// Those that lost their connection in the last 30 minutes, as far as there is room for them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct DetachedSessions {
+    max_bytes: usize,
     by_session: HashMap<Session, (u64, Detached)>,
     /// Until when, by the number in `by_session`: all are kept equally long.
     by_age: BTreeMap<u64, (u64, Session)>,
@@ -191,6 +203,16 @@ pub(super) struct DetachedSessions {
 }
 
 impl DetachedSessions {
+    fn new(max_bytes: usize) -> Self {
+        Self {
+            max_bytes,
+            by_session: HashMap::new(),
+            by_age: BTreeMap::new(),
+            last: 0,
+            bytes: 0,
+        }
+    }
+
     pub(super) fn put(&mut self, session: Session, detached: Detached, now_us: u64) {
         self.forget(session);
         self.last += 1;
@@ -199,7 +221,7 @@ impl DetachedSessions {
         self.by_age.insert(self.last, (until_us, session));
         self.by_session.insert(session, (self.last, detached));
         while let Some((_, (until_us, oldest))) = self.by_age.first_key_value()
-            && (*until_us <= now_us || self.bytes > MAX_DETACHED_BYTES)
+            && (*until_us <= now_us || self.bytes > self.max_bytes)
         {
             self.forget(*oldest);
         }
@@ -244,7 +266,7 @@ mod tests {
 
     #[test]
     fn a_session_is_known_for_half_an_hour_from_when_it_was_left() {
-        let mut sessions = DetachedSessions::default();
+        let mut sessions = DetachedSessions::new(MAX_DETACHED_BYTES);
         let (ana, ben) = (Session(1), Session(2));
         sessions.put(ana, of("a", 7), 0);
         assert_eq!(sessions.get(ana, TTL_US - 1).unwrap().told, 7);
@@ -264,7 +286,7 @@ mod tests {
 
     #[test]
     fn there_is_room_for_so_much_and_the_oldest_goes() {
-        let mut sessions = DetachedSessions::default();
+        let mut sessions = DetachedSessions::new(MAX_DETACHED_BYTES);
         let long = "x".repeat(1_000);
         for n in 0..20_000 {
             sessions.put(Session(n), of(&long, n), n);
@@ -279,7 +301,7 @@ mod tests {
 
     #[test]
     fn the_last_claim_has_the_session() {
-        let mut sessions = Sessions::default();
+        let mut sessions = Sessions::new(1);
         let session = Session(7);
         sessions.holders.insert(session, Holder::Claim(1));
         sessions.holders.insert(session, Holder::Claim(2));
