@@ -104,7 +104,7 @@ async fn a_ticket_for_some_channels_opens_no_other() {
 #[tokio::test]
 async fn a_ticket_is_used_up_by_what_it_opens_and_by_nothing_else() {
     let access = Access::bearer("see-me");
-    let limited = RealtimeConfig::new(access).max_clients(3);
+    let limited = RealtimeConfig::new(access).max_clients(30);
     let host = Host::configured(limited, Router::new()).await;
     host.rt.channel("a", ChannelConfig::stream()).unwrap();
     let with_token = |mut request: support::Request| {
@@ -126,7 +126,7 @@ async fn a_ticket_is_used_up_by_what_it_opens_and_by_nothing_else() {
         request
     };
     let mut held = Vec::new();
-    for _ in 0..3 {
+    for _ in 0..30 {
         let open = with_token(get("/stream/a"));
         held.push(host.connect().await.stream(open).await);
     }
@@ -137,12 +137,13 @@ async fn a_ticket_is_used_up_by_what_it_opens_and_by_nothing_else() {
     refused(&host, &format!("/stream/nothing?ticket={ticket}"))
         .await
         .refusal(404);
-    drop(held);
+    // A tenth of all places is no storm: none is kept for those who might come back.
+    held.truncate(27);
     let clients = async || {
         let ask = with_token(get("/api/realtime/hub/stats"));
         host.send(ask).await.data()["total_clients"].clone()
     };
-    let free = async { while clients().await != 0 {} };
+    let free = async { while clients().await != 27 {} };
     soon("the places to be free", free).await;
     // There is room for three, and the ticket opens one.
     let asked = (0..16).map(|_| async {
