@@ -6,6 +6,7 @@ use std::{
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    time::{Duration, Instant},
 };
 
 use serde_json::Value;
@@ -191,6 +192,19 @@ fn curl_reads_a_compressed_stream_line_by_line() {
     assert!(lines.any(|line| line.eq_ignore_ascii_case("content-encoding: gzip")));
     let requests = lines.filter(|line| line == "event: requests").take(50);
     assert_eq!(requests.count(), 50);
+    drop(child);
+    let clients_are = |count: u32| {
+        let begun = Instant::now();
+        let stats = gateway.url("/api/realtime/hub/stats");
+        let told = format!("\"total_clients\":{count},");
+        while !output(Command::new("curl").args(["--silent", &stats])).contains(&told) {
+            assert!(
+                begun.elapsed() < Duration::from_secs(60),
+                "never {count} clients"
+            );
+        }
+    };
+    clients_are(0);
     // And to the end, which is one that curl finds right.
     let stream = Command::new("curl")
         .args(["--silent", "--show-error", "--fail", "--compressed", &url])
@@ -199,9 +213,7 @@ fn curl_reads_a_compressed_stream_line_by_line() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    while !output(Command::new("curl").args(["--silent", &gateway.url("/api/realtime/hub/stats")]))
-        .contains("\"total_clients\":2")
-    {}
+    clients_are(1);
     let id = gateway.child.0.id().to_string();
     assert!(
         Command::new("kill")
