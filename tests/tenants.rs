@@ -7,20 +7,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use axum::{Extension, Json, Router, http::StatusCode, routing::post};
 use serde_json::{Value, json};
-use support::{Answer, Host, Transport, get, soon};
+use support::{Answer, Host, Transport, get, over_both, soon};
 use tower_realtime::{Access, Principal, ProviderStatus, RealtimeConfig, RequestMeter};
-
-macro_rules! over_both {
-    ($($name:ident)*) => {
-        mod sse {
-            $(#[tokio::test] async fn $name() { super::$name(super::Transport::Sse).await })*
-        }
-        #[cfg(feature = "ws")]
-        mod websocket {
-            $(#[tokio::test] async fn $name() { super::$name(super::Transport::WebSocket).await })*
-        }
-    };
-}
 
 over_both! {
     statuses_of_providers_follow_from_the_tenants_own_requests

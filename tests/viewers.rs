@@ -9,20 +9,8 @@ use std::{
 
 use axum::{Extension, Json, Router, routing::post};
 use serde_json::{Value, json};
-use support::{Host, Transport, assert_fields, config, get, soon};
+use support::{Host, Transport, assert_fields, config, get, over_both, soon};
 use tower_realtime::{Access, ChannelConfig, Event, Principal, RealtimeConfig, RequestMeter};
-
-macro_rules! over_both {
-    ($($name:ident)*) => {
-        mod sse {
-            $(#[tokio::test] async fn $name() { super::$name(super::Transport::Sse).await })*
-        }
-        #[cfg(feature = "ws")]
-        mod websocket {
-            $(#[tokio::test] async fn $name() { super::$name(super::Transport::WebSocket).await })*
-        }
-    };
-}
 
 over_both! {
     one_position_resumes_any_set_of_channels

@@ -31,6 +31,7 @@ pub use client::{Connection, Request, get, post, request};
 pub use gunzip::gunzip;
 pub use proxy::{Flow, Proxy};
 pub use sse::{Event, Stream, parse};
+pub(crate) use viewer::over_both;
 pub use viewer::{Told, Transport, Viewer};
 #[cfg(feature = "ws")]
 pub use ws::{Closed, Socket};

@@ -158,3 +158,18 @@ impl Viewer {
         numbers
     }
 }
+
+/// Runs each of these over SSE and over WebSocket: functions that take a [`Transport`].
+#[allow(unused_macros)]
+macro_rules! over_both {
+    ($($name:ident)*) => {
+        mod sse {
+            $(#[tokio::test] async fn $name() { super::$name(super::Transport::Sse).await })*
+        }
+        #[cfg(feature = "ws")]
+        mod websocket {
+            $(#[tokio::test] async fn $name() { super::$name(super::Transport::WebSocket).await })*
+        }
+    };
+}
+pub(crate) use over_both;
